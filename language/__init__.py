@@ -1,0 +1,100 @@
+"""The policy language: from text to decision function.
+
+`Compiler` (or `compile_policies`, once) turns sources into a `Bundle`; a `Directory` holds entities and relations;
+`assemble` makes the `Inputs` of a decision; `Bundle.decide` answers and `Bundle.explain` says why.
+"""
+
+from __future__ import annotations
+
+from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
+from language.codes import CODES, Code, Severity
+from language.compile import Compiler, compile_policies
+from language.compiler.footprint import Read
+from language.compiler.load import Bundle, Leaf, Outcome, Result
+from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printable, render, sort_diagnostics
+from language.directory import Directory, DirectoryError, EntityData, RowData
+from language.explain import Answer, ExplainedConjunct, ExplainedRule, RuleError
+from language.inputs import FOREVER, NO_SUBJECT, Inputs
+from language.routing import NotRouted, Routed, route_http, route_tcp
+from language.source import Source, Span
+from language.spiffe import SpiffePattern, is_spiffe_id, parse_pattern
+from language.syntax.format import FormatError, format_source
+from language.syntax.literals import BadLiteral, format_duration, format_instant, parse_duration, parse_instant
+from language.testing.cases import PolicyTest
+from language.testing.run import (
+    WAYS,
+    ClauseCoverage,
+    Coverage,
+    Failure,
+    TestResult,
+    Way,
+    clause_coverage,
+    run_test,
+)
+from language.values import BadValue, conform_id, describe, shorten
+from language.vocabulary import Vocabulary
+
+__all__ = [
+    "CODES",
+    "FOREVER",
+    "NO_SUBJECT",
+    "WAYS",
+    "Answer",
+    "BadLiteral",
+    "BadValue",
+    "Bundle",
+    "ClauseCoverage",
+    "Code",
+    "Compiler",
+    "Coverage",
+    "Diagnostic",
+    "Directory",
+    "DirectoryError",
+    "EntityData",
+    "ExplainedConjunct",
+    "ExplainedRule",
+    "Failure",
+    "FormatError",
+    "Inputs",
+    "Leaf",
+    "NotRouted",
+    "Outcome",
+    "PolicyErrors",
+    "PolicyTest",
+    "Read",
+    "Refusal",
+    "RequestData",
+    "Result",
+    "Routed",
+    "RowData",
+    "RuleError",
+    "Severity",
+    "Source",
+    "Span",
+    "SpiffePattern",
+    "TaskData",
+    "TestResult",
+    "Vocabulary",
+    "Way",
+    "assemble",
+    "clause_coverage",
+    "compile_policies",
+    "conform_id",
+    "describe",
+    "did_you_mean",
+    "format_duration",
+    "format_instant",
+    "format_source",
+    "is_spiffe_id",
+    "parse_duration",
+    "parse_instant",
+    "parse_pattern",
+    "printable",
+    "render",
+    "route_http",
+    "route_tcp",
+    "run_test",
+    "shorten",
+    "sort_diagnostics",
+    "task_end",
+]

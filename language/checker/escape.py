@@ -1,0 +1,115 @@
+"""Law L7: no deny can be escaped by withholding evidence.
+
+A deny is escapable when some part of it turns false because something optional or claimed is absent. Leaving out a
+whole piece of evidence (the user, the task, a proof) is an escape only where an allow is left that does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from language import typed as t
+from language.checker.narrow import path_of
+from language.checker.report import Report
+from language.source import Span
+
+_EVIDENCE = ("user", "task", "proof")
+
+
+def check_escapes(rules: Iterable[t.Rule], report: Report) -> None:
+    rules = tuple(rules)
+    allows = [r for r in rules if r.effect == "allow"]
+    for rule in rules:
+        if rule.effect == "deny" and not any(name == "escapable" for name, _ in rule.annotations):
+            _check(rule, allows, report)
+    for rule in rules:
+        for name, why in rule.annotations:
+            if name == "escapable" and not (why or "").strip():
+                report.say("escapable_without_reason", "`@escapable` says why: `@escapable(\"…\")`", rule.span)
+
+
+def _check(rule: t.Rule, allows: list[t.Rule], report: Report) -> None:
+    said: set[tuple[Span, str]] = set()
+    for pair, instances in rule.instances.items():
+        for instance in instances:
+            for conjunct in instance.conjuncts:
+                if conjunct.clause == "who":
+                    continue  # the caller's own identity cannot be left out
+                for expr, evidence in _falsified(conjunct.expr, positive=True):
+                    other = _allow_without(evidence, expr, pair, allows) if evidence in _EVIDENCE else None
+                    if evidence in _EVIDENCE and other is None:
+                        continue
+                    if (expr.span, evidence) in said:
+                        continue
+                    said.add((expr.span, evidence))
+                    _say(rule, expr, evidence, other, report)
+
+
+def _say(rule: t.Rule, expr: t.TypedExpr, evidence: str, other: str | None, report: Report) -> None:
+    message = f"`{rule.short_name}` is escaped by leaving out {_named(evidence, expr)}"
+    if other is not None:
+        message += f"; `{other}` would still allow"
+    hint = "write the exemption positively, with `unless`, or say `@escapable(\"why\")`"
+    report.say("escapable_deny", message, expr.span, hint)
+
+
+def _named(evidence: str, expr: t.TypedExpr) -> str:
+    match evidence:
+        case "user":
+            return "the user"
+        case "task":
+            return "the task"
+        case "proof":
+            return "the proof"
+        case _:
+            return f"`{evidence}`"
+
+
+def _allow_without(evidence: str, expr: t.TypedExpr, pair: tuple[str, str], allows: list[t.Rule]) -> str | None:
+    """An allow for the same action and resource type that does not need this evidence."""
+    for rule in allows:
+        for instance in rule.instances.get(pair, ()):
+            match evidence:
+                case "user" if instance.user_type is None:
+                    return rule.short_name
+                case "task" if instance.task_kind is None:
+                    return rule.short_name
+                case "proof" if _fact(expr) not in instance.proofs:
+                    return rule.short_name
+    return None
+
+
+def _fact(expr: t.TypedExpr) -> str | None:
+    return str(expr.item.value) if isinstance(expr, t.Member) and isinstance(expr.item, t.Constant) else None
+
+
+def _falsified(expr: t.TypedExpr, *, positive: bool) -> list[tuple[t.TypedExpr, str]]:
+    """The parts that make the whole false when something is absent: each with the path or kind of evidence."""
+    match expr:
+        case t.And(items) | t.Or(items):
+            return [found for item in items for found in _falsified(item, positive=positive)]
+        case t.Not(item):
+            return _falsified(item, positive=not positive)
+        case t.Quantified(kind, _, over, body):
+            claimed = [(expr, path) for path in sorted(over.claimed)] if (kind == "any") == positive else []
+            return claimed + _falsified(body, positive=positive)
+    if not positive:
+        return []
+    match expr:
+        case t.IsUser():
+            return [(expr, "user")]
+        case t.IsTask():
+            return [(expr, "task")]
+        case t.Root("task_covers"):
+            return []  # goes with IsTask
+        case t.Member(_, t.Root("proof")):
+            return [(expr, "proof")]
+        case t.IsPresent(of) | t.HasKey(of):
+            return [(expr, _path(of))]
+        case _:
+            return [(expr, path) for path in sorted(expr.claimed)]
+
+
+def _path(expr: t.TypedExpr) -> str:
+    path = path_of(expr)
+    return ".".join(path) if path else expr.span.text

@@ -1,0 +1,144 @@
+"""What is not wrong and yet not right: findings about a policy set that compiles.
+
+Each can be silenced on its line, or on the line before, with a reason: `# silence unused_declaration: used from July on`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from language import typed as t
+from language.checker.report import Report
+from language.source import Span
+from language.syntax import nodes as n
+from language.types import EntityType, EnumType, RecordType, SetType, Type
+
+_SILENCE = re.compile(r"#+\s*silence\s+([a-z_]+)\s*(?::\s*(\S.*))?")
+
+
+def lint(
+    modules: tuple[n.Module, ...],
+    program: t.Program,
+    definitions: Mapping[str, Mapping[str, n.Define]],
+    used: set[str],
+    report: Report,
+) -> None:
+    _lint_rules(program, report)
+    _lint_unused(modules, program, definitions, used, report)
+    _lint_scripts(modules, report)
+
+
+def _lint_rules(program: t.Program, report: Report) -> None:
+    same: dict[object, t.Rule] = {}
+    for rule in program.rules:
+        if not rule.instances:
+            word = "deny_never_matches" if rule.effect == "deny" else "unreachable_rule"
+            report.say(word, f"`{rule.short_name}` meets no action on any resource", rule.span)
+            continue
+        conjuncts = [c for found in rule.instances.values() for i in found for c in i.conjuncts]
+        impossible = [c for c in conjuncts if _is_false(c.expr)]
+        instances = [i for found in rule.instances.values() for i in found]
+        if all(any(_is_false(c.expr) for c in i.conjuncts) for i in instances):
+            word = "deny_never_matches" if rule.effect == "deny" else "unreachable_rule"
+            report.say(word, f"`{rule.short_name}` can never apply: this is never true", impossible[0].span)
+        key = (rule.effect, tuple((pair, found) for pair, found in sorted(rule.instances.items(), key=lambda e: e[0])))
+        twin = same.setdefault(key, rule)
+        if twin is not rule:
+            message = f"`{rule.short_name}` changes no answer: `{twin.short_name}` says the same"
+            report.say("redundant_rule", message, rule.span)
+        if rule.effect == "allow" and any(i.task_kind and not i.proofs for i in instances):
+            hint = "add `proof key`, so that the grant is of use only with its key"
+            message = f"`{rule.short_name}` takes a grant from whoever bears it"
+            report.say("bearer_accepted", message, rule.span, hint)
+
+
+def _is_false(expr: t.TypedExpr) -> bool:
+    match expr:
+        case t.Constant(value):
+            return value is False
+        case t.Not(t.Constant(value)):
+            return value is True
+        case _:
+            return False
+
+
+def _lint_unused(
+    modules: tuple[n.Module, ...],
+    program: t.Program,
+    definitions: Mapping[str, Mapping[str, n.Define]],
+    used: set[str],
+    report: Report,
+) -> None:
+    acted = {action for rule in program.rules for action, _ in rule.instances}
+    reached = used | {name for r in program.vocabulary.actions.values() for name in r.on}
+    reached |= {p for e in (*program.vocabulary.entities.values(), program.vocabulary.workload) for p in e.parents}
+    reached |= {name for r in program.vocabulary.relations.values() for name in r.of}
+    reached |= _types_in_use(program)
+    for module in modules:
+        for node in module.statements:
+            match node:
+                case n.Entity(name) | n.Enum(name) | n.Relation(name) | n.Task(name) if name.text not in reached:
+                    report.say("unused_declaration", f"nothing uses `{name}`", name.span)
+                case n.Define(name) if name.text not in reached:
+                    report.say("unused_declaration", f"nothing uses `{name}`", name.span)
+                case n.Action(names):
+                    for name in names:
+                        if name.text not in acted and program.rules:
+                            report.say("unused_declaration", f"no rule is about `{name}`", name.span)
+
+
+def _types_in_use(program: t.Program) -> set[str]:
+    found: set[str] = set()
+    vocabulary = program.vocabulary
+    waiting: list[Type] = [f.type for e in (*vocabulary.entities.values(), vocabulary.workload) for f in e.fields]
+    waiting += [f.type for a in vocabulary.actions.values() for f in a.context.fields]
+    waiting += [f.type for task in vocabulary.tasks.values() for f in task.carries]
+    while waiting:
+        match waiting.pop():
+            case EnumType(name) | EntityType(name):
+                found.add(name)
+            case SetType(of):
+                waiting.append(of)
+            case RecordType(fields):
+                waiting += [f.type for f in fields]
+    return found
+
+
+def _lint_scripts(modules: tuple[n.Module, ...], report: Report) -> None:
+    """Letters of two scripts in one word: what looks like one name may be another."""
+    for module in modules:
+        text = module.source.text
+        if text.isascii():
+            continue
+        for match in re.finditer(r"[^\W\d_]{2,}", text):
+            scripts = {_script(c) for c in match[0]}
+            if len(scripts) > 1:
+                message = f"`{match[0]}` mixes letters of {' and '.join(sorted(scripts))}"
+                report.say("mixed_script", message, Span(module.source, match.start(), match.end()))
+
+
+def _script(character: str) -> str:
+    return unicodedata.name(character, "UNKNOWN").split(" ")[0].capitalize()
+
+
+def silence(modules: tuple[n.Module, ...], report: Report) -> None:
+    """Takes away the warnings that a comment silences; errors cannot be silenced."""
+    silenced: dict[tuple[str, int], set[str]] = {}
+    for module in modules:
+        for comment in module.comments:
+            match = _SILENCE.fullmatch(comment.text)
+            if match is None:
+                continue
+            span = Span(module.source, comment.start, comment.end)
+            if not match[2]:
+                report.say("silence_without_reason", "say why: `# silence code: reason`", span)
+                continue
+            for line in (span.line, span.line + 1):
+                silenced.setdefault((module.source.path, line), set()).add(match[1])
+    report.diagnostics = [
+        d
+        for d in report.diagnostics
+        if d.is_error or d.span is None or d.code not in silenced.get((d.span.source.path, d.span.line), ())
+    ]

@@ -1,0 +1,217 @@
+"""Plan -> Bundle: syntax trees become functions, in an empty namespace, and functions become answers.
+
+A bundle is immutable and pure: inputs in, answer out. `decide` is the one place where compiled code is believed; when it
+raises, whatever it raises, the plain evaluator settles that request (law L3).
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from language import typed as t
+from language.compiler.footprint import Read
+from language.compiler.functions import LeafCode, emit_leaf
+from language.compiler.plan import LeafPlan, Plan
+from language.compiler.positions import Listing
+from language.compiler.runtime import HELPERS
+from language.diagnostics import Diagnostic
+from language.explain import Answer, RuleError, evaluate
+from language.inputs import FOREVER, Inputs
+from language.source import Source, Span
+from language.testing.cases import PolicyTest
+from language.vocabulary import Vocabulary
+
+Decide = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule's number means; made once, so that equal decisions are the same object."""
+
+    allowed: bool
+    reason: str  # allowed, denied, default_deny, error
+    rule: str | None
+    because: str | None
+    span: Span | None
+    annotations: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A decision of policy alone: no credential, grant or freshness bounds it yet."""
+
+    outcome: Outcome
+    until: int  # the end of [decided_at, policy_until)
+    held_until: int  # until when reason and rule hold as well; what a cache may keep it for
+    bound: str | None  # the rule that ends it
+    errors: tuple[RuleError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The function for one action and resource type, with what it takes and what it can read."""
+
+    action: str
+    resource_type: str
+    parameters: tuple[str, ...]
+    function: Decide
+    timed: bool
+    footprint: tuple[Read, ...]
+    code: LeafCode
+
+    def arguments(self, inputs: Inputs) -> list[Any]:
+        """The function's arguments, picked from the inputs."""
+        picked = []
+        for parameter in self.parameters:
+            kind, _, of = parameter.partition(":")
+            if not of:
+                picked.append(getattr(inputs, kind))
+            else:
+                picked.append((inputs.records if kind == "records" else inputs.rows).get(of, {}))
+        return picked
+
+    def show_python(self) -> str:
+        """The generated function as text, to read; it is never compiled from it."""
+        return ast.unparse(self.code.function)
+
+
+DEFAULT_DENY = Outcome(False, "default_deny", None, None, None)
+_ERROR = "error"
+
+
+class Bundle:
+    """A compiled policy set."""
+
+    def __init__(
+        self,
+        program: t.Program,
+        plan: Plan,
+        listing: Listing,
+        leaves: Mapping[tuple[str, str], Leaf],
+        tests: tuple[PolicyTest, ...],
+        warnings: tuple[Diagnostic, ...],
+    ) -> None:
+        self.program = program
+        self.plan = plan
+        self.leaves = leaves
+        self.tests = tests
+        self.warnings = warnings
+        self.outcomes = (DEFAULT_DENY, *[_outcome(r) for r in program.rules])
+        self._listing = listing
+        self._by_rule = {r.name: o for r, o in zip(program.rules, self.outcomes[1:], strict=True)}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.program.vocabulary
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._listing.sources
+
+    @cached_property
+    def digest(self) -> str:
+        """Names this policy set by its content."""
+        hasher = sha256()
+        for source in sorted(self.sources, key=lambda s: (s.path, s.digest)):
+            hasher.update(f"{len(source.path)}:{source.path}:{source.digest};".encode("utf-8", "surrogatepass"))
+        if any("tzdata" in w for w in self._data_versions):
+            hasher.update(";".join(self._data_versions).encode())
+        return hasher.hexdigest()
+
+    @cached_property
+    def _data_versions(self) -> tuple[str, ...]:
+        from language.windows import tzdata_version  # only policies with windows depend on it
+
+        windows = any(
+            isinstance(e, t.Within)
+            for rule in self.program.rules
+            for instances in rule.instances.values()
+            for instance in instances
+            for conjunct in instance.conjuncts
+            for e in t.walk(conjunct.expr)
+        )
+        return (f"tzdata {tzdata_version()}",) if windows else ()
+
+    def decide(self, action: str, resource_type: str, inputs: Inputs) -> Result:
+        """The decision for an action on a type of resource that the vocabulary knows."""
+        leaf = self.leaves[action, resource_type]
+        try:
+            found = leaf.function(*leaf.arguments(inputs))
+        except Exception:  # noqa: BLE001  # law L3: whatever compiled code raises, the oracle settles
+            return self.settle(action, resource_type, inputs)
+        return self.result(leaf, found)
+
+    def result(self, leaf: Leaf, found: Any) -> Result:
+        """What a leaf's function returned, in words."""
+        if not leaf.timed:
+            return Result(self.outcomes[found], FOREVER, FOREVER, None, ())
+        rule, until, held, bound = found
+        return Result(self.outcomes[rule], until, held, self.outcomes[bound].rule, ())
+
+    def settle(self, action: str, resource_type: str, inputs: Inputs) -> Result:
+        """The decision by the plain evaluator."""
+        answer = self.explain(action, resource_type, inputs, detail=False)
+        return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
+
+    def explain(self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True) -> Answer:
+        """The same decision by the plain evaluator, with every rule that was considered."""
+        return evaluate(self.program, action, resource_type, inputs, explain=detail)
+
+    def _outcome_of(self, answer: Answer) -> Outcome:
+        if answer.reason == _ERROR:
+            rule = self._by_rule[answer.rules[0]]
+            return Outcome(False, _ERROR, rule.rule, None, rule.span, rule.annotations)
+        return self._by_rule[answer.rules[0]] if answer.rules else DEFAULT_DENY
+
+    def locate(self, error: BaseException) -> Span | None:
+        """Where in the policies compiled code raised an exception."""
+        return self._listing.locate(error)
+
+
+def _outcome(rule: t.Rule) -> Outcome:
+    allowed = rule.effect == "allow"
+    return Outcome(allowed, "allowed" if allowed else "denied", rule.name, rule.because, rule.span, rule.annotations)
+
+
+def load(
+    program: t.Program,
+    plan: Plan,
+    sources: tuple[Source, ...],
+    tests: tuple[PolicyTest, ...],
+    warnings: tuple[Diagnostic, ...],
+) -> Bundle:
+    """Makes a function of every leaf; leaves with the same rules share one."""
+    listing = Listing(sources, program_name(sources))
+    listing.show_in_tracebacks()
+    leaves: dict[tuple[str, str], Leaf] = {}
+    functions: dict[Any, tuple[LeafCode, Decide]] = {}
+    for pair, leaf_plan in plan.leaves.items():
+        content = tuple((f.effect, tuple([(r.rule, id(r.exprs)) for r in f.rows])) for f in leaf_plan.families)
+        if content not in functions:
+            functions[content] = _compile(emit_leaf(leaf_plan, _function_name(leaf_plan), listing), listing)
+        code, function = functions[content]
+        leaves[pair] = Leaf(*pair, code.parameters, function, leaf_plan.timed, leaf_plan.footprint, code)
+    return Bundle(program, plan, listing, leaves, tests, warnings)
+
+
+def program_name(sources: tuple[Source, ...]) -> str:
+    hasher = sha256("".join(s.digest for s in sources).encode())
+    return hasher.hexdigest()[:12]
+
+
+def _function_name(leaf: LeafPlan) -> str:
+    return f"{leaf.action}_on_{leaf.resource_type}"
+
+
+def _compile(code: LeafCode, listing: Listing) -> tuple[LeafCode, Decide]:
+    module = ast.Module([code.function], [])
+    # No builtins: generated code reaches the helpers and its own constants, and nothing else.
+    namespace: dict[str, Any] = {"__builtins__": {}, **HELPERS, **code.globals}
+    exec(compile(module, sys.intern(listing.name), "exec", dont_inherit=True, optimize=2), namespace)  # noqa: S102
+    return code, namespace[code.function.name]

@@ -1,0 +1,70 @@
+"""The command `pdp`: its verbs, and the one table of exit codes.
+
+0 fine or allow · 1 a finding: deny, a failing test, a difference · 2 wrong usage or configuration · 3 the policy does not
+compile · 4 internal error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from language import PolicyErrors
+from pdp.cli import check, decide, fmt, init, test
+from pdp.cli.report import FINDING, INTERNAL, NOT_COMPILED, USAGE, print_diagnostics, wanted_format
+from pdp.errors import PdpError
+
+app = typer.Typer(
+    name="pdp",
+    help="Bulkhead: policy as code over verified workload identity, task context and expiry.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"auto_envvar_prefix": "PDP", "help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("fmt")(fmt.fmt)
+app.command("test")(test.test)
+app.command("eval")(decide.evaluate)
+app.command("explain")(decide.explain)
+app.command("explain-code")(check.explain_code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"bulkhead-pdp {installed('bulkhead-pdp')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs a verb; whatever ends it has its number in the table, and no traceback is shown for anyone's mistake."""
+    try:
+        app()
+    except PolicyErrors as errors:
+        print_diagnostics(errors.diagnostics, wanted_format(sys.argv))
+        code = NOT_COMPILED
+    except PdpError as error:
+        typer.echo(f"pdp: {error}", err=True)
+        code = USAGE
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = FINDING
+    except Exception as error:  # noqa: BLE001  # the edge of the process: the last place that can say something useful
+        typer.echo(f"pdp: internal error: {type(error).__name__}: {error}", err=True)
+        if _debug():
+            raise
+        typer.echo("pdp: set PDP_DEBUG=1 for the traceback, and please report it", err=True)
+        code = INTERNAL
+    raise SystemExit(code)
+
+
+def _debug() -> bool:
+    import os
+
+    return os.environ.get("PDP_DEBUG", "") not in ("", "0")

@@ -1,0 +1,40 @@
+"""The key of a decision: everything that can change the answer, and nothing else (law L10).
+
+Made from the footprint that the compiler derived. Every position of a key has one static type, since inputs were
+conformed to the vocabulary, so `1` and `True` never meet; keys are compared in full, never by a digest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from language import Inputs, Leaf, Read
+from pdp.errors import PdpError
+
+Key = tuple[Any, ...]
+
+_RECORDS = ("resource", "user", "workload")
+_WHOLE = ("resource_id", "user_id", "workload_id", "user_type", "task_kind", "task_covers", "process", "proof")
+_FIELDS = ("context", "task", "gate", "location")
+
+
+def decision_key(leaf: Leaf, inputs: Inputs, data_version: int) -> Key:
+    """The key of these inputs in this leaf. `data_version` stands for what is reached through references and rows."""
+    return (leaf.action, leaf.resource_type, *[_part(read, inputs, data_version) for read in leaf.footprint])
+
+
+def _part(read: Read, inputs: Inputs, data_version: int) -> Any:
+    if read.root in _WHOLE:
+        return getattr(inputs, read.root)
+    if read.root in _RECORDS:
+        record = getattr(inputs, read.root)
+        # A record told with the request has version 0 and is its own key; the directory's is known by its version.
+        return None if record is None else record if not record or record[0] == 0 else record[0]
+    if read.root in _FIELDS:
+        fields = getattr(inputs, read.root)
+        return None if fields is None else fields[read.index]
+    if read.root in ("records", "rows"):
+        return data_version
+    if read.root == "now":
+        return None  # time is never in a key: it bounds the entry
+    raise PdpError("invalid_argument", f"unknown read `{read}`")

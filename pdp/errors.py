@@ -1,0 +1,24 @@
+"""The one exception of the decision point: this call cannot proceed, for the reason that its code says."""
+
+from __future__ import annotations
+
+#: Every code that a `PdpError` can carry.
+ERROR_CODES = {
+    "invalid_request": "what was asked is not a request: a value is missing, unknown or of the wrong type",
+    "invalid_data": "entities or relations do not fit the vocabulary",
+    "invalid_file": "a file cannot be read, or is not what it should be",
+    "invalid_argument": "a function was called with something that it does not take",
+}
+
+
+class PdpError(Exception):
+    """A refusal to decide. It is never a decision: code that asked cannot mistake it for one."""
+
+    def __init__(self, code: str, message: str) -> None:
+        assert code in ERROR_CODES, code
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
