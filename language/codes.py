@@ -281,6 +281,12 @@ _TYPES = _codes(
             "In process there is no gate.",
             "Guard with `gate has id and …`.",
         ),
+        "not_in_directory": (
+            "an attribute of an entity that the directory cannot hold",
+            "Entities that are `claimed` or `from gate` come with a request, for its resource and its user; one that is only "
+            "referred to has no record, so the condition would always be in error (law L11).",
+            "Read it from `resource` or `user`, or let the type come from the directory.",
+        ),
         "clock_form": (
             "the clock in a form that has no end",
             "An answer must say until when it holds (law L8); that is possible for `now < t`, `now >= t` and windows.",

@@ -16,7 +16,7 @@ from language import typed as t
 from language.inputs import FOREVER, Inputs
 from language.source import Span
 from language.syntax.literals import INT_MAX, INT_MIN
-from language.types import BOOL, EntityType
+from language.types import BOOL, EntityType, TaskType
 from language.values import show_value
 from language.vocabulary import FIRST_ANCESTORS, ID, WORKLOAD, SubjectDecl, Vocabulary
 
@@ -344,11 +344,13 @@ class _Evaluator:
             case "resource":
                 return inputs.resource_id
             case "user":
-                return self._there(inputs.user_id, "the user", root.span)
+                same_type = root.type == EntityType(inputs.user_type or "")
+                return self._there(inputs.user_id if same_type else None, "the user", root.span)
             case "workload":
                 return self._there(inputs.workload_id, "the workload", root.span)
             case "task":
-                return self._there(inputs.task, "the task", root.span)
+                same_kind = root.type == TaskType(inputs.task_kind or "")
+                return self._there(inputs.task if same_kind else None, "the task", root.span)
             case "process":
                 return self._there(inputs.process, "the process", root.span)
             case "gate":

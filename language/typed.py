@@ -14,28 +14,27 @@ from typing import Literal as OneOf
 
 from language.source import Span
 from language.spiffe import SpiffePattern
+from language.tree import Tree, node
 from language.types import BOOL, STRING, Type
 from language.vocabulary import Vocabulary
 from language.windows import CalendarWindow
 
-_node = dataclass(frozen=True, slots=True)
-
 RootName = OneOf["resource", "user", "workload", "task", "context", "gate", "location", "process", "proof", "task_covers"]
 
 
-@_node
-class Node:
+@node
+class Node(Tree):
     span: Span = field(compare=False, repr=False, kw_only=True)
     claimed: frozenset[str] = field(default=frozenset(), compare=False, repr=False, kw_only=True)
 
 
-@_node
+@node
 class Constant(Node):
     value: Any
     type: Type
 
 
-@_node
+@node
 class Hole(Node):
     """Stands for a constant in a shape that several rules share; made by the planner."""
 
@@ -43,7 +42,7 @@ class Hole(Node):
     type: Type
 
 
-@_node
+@node
 class Root(Node):
     """Something that a request brings: a record, a task, the context."""
 
@@ -51,7 +50,7 @@ class Root(Node):
     type: Type
 
 
-@_node
+@node
 class Variable(Node):
     """A quantifier's variable; numbered, so that no two meet."""
 
@@ -60,7 +59,7 @@ class Variable(Node):
     type: Type
 
 
-@_node
+@node
 class FieldOf(Node):
     """A field of a record value, of the context, or of a task."""
 
@@ -70,7 +69,7 @@ class FieldOf(Node):
     type: Type
 
 
-@_node
+@node
 class AttributeOf(Node):
     """An attribute of an entity, read from its record; an entity without a record is an error."""
 
@@ -81,7 +80,7 @@ class AttributeOf(Node):
     type: Type
 
 
-@_node
+@node
 class IdOf(Node):
     """An entity's own id, which needs no record."""
 
@@ -89,14 +88,14 @@ class IdOf(Node):
     type: Type = STRING
 
 
-@_node
+@node
 class KeyOf(Node):
     of: TypedExpr
     key: TypedExpr
     type: Type = STRING
 
 
-@_node
+@node
 class IsPresent(Node):
     """Whether an optional thing is there; false when what it is read from is absent."""
 
@@ -104,26 +103,26 @@ class IsPresent(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class HasKey(Node):
     of: TypedExpr
     key: TypedExpr
     type: Type = BOOL
 
 
-@_node
+@node
 class IsUser(Node):
     entity: str
     type: Type = BOOL
 
 
-@_node
+@node
 class IsTask(Node):
     kind: str
     type: Type = BOOL
 
 
-@_node
+@node
 class Matches(Node):
     """A SPIFFE ID against a pattern of `who`; an absent workload matches nothing."""
 
@@ -132,7 +131,7 @@ class Matches(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class PathAbove(Node):
     """A SPIFFE ID without its last segment; the planner turns `…/*` into an equality on it."""
 
@@ -140,21 +139,21 @@ class PathAbove(Node):
     type: Type = STRING
 
 
-@_node
+@node
 class HasWorkload(Node):
     """A workload was verified for this request."""
 
     type: Type = BOOL
 
 
-@_node
+@node
 class HasSubject(Node):
     """`anyone`: true of every request that reaches policy, since one without a subject does not."""
 
     type: Type = BOOL
 
 
-@_node
+@node
 class Compare(Node):
     operator: OneOf["==", "!=", "<", "<=", ">", ">="]
     left: TypedExpr
@@ -162,7 +161,7 @@ class Compare(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class Below(Node):
     """`e in x` for entities: x is e, or an ancestor of e."""
 
@@ -174,7 +173,7 @@ class Below(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class BelowAny(Node):
     """`e in s` for an entity and a set of references."""
 
@@ -186,39 +185,39 @@ class BelowAny(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class Member(Node):
     item: TypedExpr
     container: TypedExpr
     type: Type = BOOL
 
 
-@_node
+@node
 class InNetwork(Node):
     address: TypedExpr
     network: TypedExpr
     type: Type = BOOL
 
 
-@_node
+@node
 class And(Node):
     items: tuple[TypedExpr, ...]
     type: Type = BOOL
 
 
-@_node
+@node
 class Or(Node):
     items: tuple[TypedExpr, ...]
     type: Type = BOOL
 
 
-@_node
+@node
 class Not(Node):
     item: TypedExpr
     type: Type = BOOL
 
 
-@_node
+@node
 class Arithmetic(Node):
     operator: OneOf["+", "-"]
     left: TypedExpr
@@ -226,7 +225,7 @@ class Arithmetic(Node):
     type: Type
 
 
-@_node
+@node
 class Before(Node):
     """`now < t`."""
 
@@ -234,7 +233,7 @@ class Before(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class Since(Node):
     """`now >= t`."""
 
@@ -242,13 +241,13 @@ class Since(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class Within(Node):
     window: CalendarWindow
     type: Type = BOOL
 
 
-@_node
+@node
 class Quantified(Node):
     kind: OneOf["any", "all"]
     variable: Variable
@@ -257,13 +256,13 @@ class Quantified(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class SetOf(Node):
     items: tuple[TypedExpr, ...]
     type: Type
 
 
-@_node
+@node
 class SetCall(Node):
     method: OneOf["contains", "contains_all", "overlaps", "is_empty"]
     of: TypedExpr
@@ -271,7 +270,7 @@ class SetCall(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class TextCall(Node):
     method: OneOf["starts_with", "ends_with", "includes"]
     of: TypedExpr
@@ -279,7 +278,7 @@ class TextCall(Node):
     type: Type = BOOL
 
 
-@_node
+@node
 class Related(Node):
     """A row of a relation holds."""
 
@@ -366,8 +365,8 @@ def walk(node: TypedExpr) -> list[TypedExpr]:
     return found
 
 
-@_node
-class Conjunct:
+@node
+class Conjunct(Tree):
     """One clause of a rule, or one part of a clause: the rule applies only where all of them are true."""
 
     clause: str
@@ -375,8 +374,8 @@ class Conjunct:
     span: Span = field(compare=False, repr=False)
 
 
-@_node
-class Instance:
+@node
+class Instance(Tree):
     """A rule as it is for one kind of user and one kind of task."""
 
     user_type: str | None
@@ -398,7 +397,7 @@ class Rule:
     instances: Mapping[tuple[str, str], tuple[Instance, ...]]  # by action and resource type
 
 
-@_node
+@node
 class RouteInput(Node):
     """A part of an HTTP request; `many` takes every value of a query parameter or header."""
 
@@ -410,8 +409,8 @@ class RouteInput(Node):
 RouteValue = Constant | RouteInput | TypedExpr
 
 
-@_node
-class RouteTarget:
+@node
+class RouteTarget(Tree):
     action: str
     type: str
     id: RouteValue
@@ -419,14 +418,14 @@ class RouteTarget:
     span: Span = field(compare=False, repr=False)
 
 
-@_node
-class PathSegment:
+@node
+class PathSegment(Tree):
     text: str
     is_parameter: bool
 
 
-@_node
-class HttpRoute:
+@node
+class HttpRoute(Tree):
     host: str
     method: str
     path: tuple[PathSegment, ...]
@@ -434,8 +433,8 @@ class HttpRoute:
     span: Span = field(compare=False, repr=False)
 
 
-@_node
-class TcpRoute:
+@node
+class TcpRoute(Tree):
     destination: str
     target: RouteTarget
     span: Span = field(compare=False, repr=False)

@@ -43,7 +43,7 @@ from language.types import (
     show,
 )
 from language.values import conform_id, parse_cidr, parse_ip
-from language.vocabulary import GATE, LOCATION, PROCESS, PROOFS, WORKLOAD, Vocabulary
+from language.vocabulary import GATE, LOCATION, PROCESS, PROOFS, WORKLOAD, EntityDecl, Vocabulary
 from language.windows import CalendarWindow, zone_names
 
 QUANTIFIERS_MAX = 2
@@ -398,9 +398,17 @@ class ExpressionChecker:
             message = f"`{type_name}` has no attribute `{name}`"
             self.report.say("unknown_attribute", message, name.span, did_you_mean(name.text, known))
             return None
+        self._demand_directory(of, decl, name.span)
         index, found = hit
         claimed = frozenset([_label(of, name.text)]) if decl.trust is Trust.CLAIMED else frozenset()
         return self._make(t.AttributeOf, name.span, of, type_name, name.text, index, found.type, claimed=claimed)
+
+    def _demand_directory(self, of: t.TypedExpr, decl: EntityDecl, span: Span) -> None:
+        """What comes with a request comes for its resource and its user only; behind a reference there is no record."""
+        told = isinstance(of, t.Root) or (isinstance(of, t.Variable) and of.number < 0)  # a parameter may become a root
+        if decl.trust is not Trust.VERIFIED and not told:
+            hint = "only `resource` and `user` bring their attributes with them"
+            self.report.say("not_in_directory", f"the directory holds no `{decl.name}`", span, hint)
 
     def _demand_workload(self, of: t.TypedExpr, span: Span, facts: Facts) -> None:
         if isinstance(of, t.Root) and of.name == "workload" and not self.around.workload_present:
@@ -556,6 +564,8 @@ class ExpressionChecker:
         if index is None and low != high:
             hint = f"declare it: `entity {low} in {high}`" if low != WORKLOAD else f"`workload in {high}`"
             return self._wrong("never_below", f"a `{low}` is never in a `{high}`", node.span, hint)
+        if index is not None:
+            self._demand_directory(item, decl, node.item.span)
         claimed = frozenset([_label(item)]) if decl.trust is Trust.CLAIMED and index is not None else frozenset()
         return self._make(cls, node.span, item, low, target, index, low == high, claimed=claimed)
 

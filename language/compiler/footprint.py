@@ -48,6 +48,8 @@ def _collect(expr: t.TypedExpr, vocabulary: Vocabulary, reads: set[Read]) -> Non
             return
         case t.FieldOf(t.Root(name), part, index) if name in ("context", "task", "gate", "location"):
             reads.add(Read(name, part, index))
+            if name == "task":
+                reads.add(Read("task_kind"))  # a field's place means something only together with the kind
             return
         case t.Root("task_covers" | "proof" | "process" as name):
             reads.add(Read(name))

@@ -18,7 +18,7 @@ from language.syntax.show import show_expr, show_record, show_scope, show_subjec
 from language.syntax.literals import format_duration, format_instant, quote
 
 RULE_WORD_WIDTH = 6  # `unless`
-TASK_WORD_WIDTH = 8  # `carries`, `opened`
+TASK_WORD_WIDTH = 8  # `carries`
 
 
 class FormatError(Exception):
@@ -52,7 +52,7 @@ class _Formatter:
         for index, statement in enumerate(module.statements):
             start = statement.annotations[0].span if statement.annotations else statement.span
             before = module.statements[index - 1] if index else None
-            if before is None or _is_block(before) or _is_block(statement) or type(before) is not type(statement):
+            if before is None or _is_block(before) or _is_block(statement):
                 out.blank_line(start.start)
             for annotation in statement.annotations:
                 value = f"({quote(annotation.value)})" if annotation.value is not None else ""
@@ -168,7 +168,7 @@ def _task_clause(clause: n.TaskClause) -> tuple[str, str]:
         case n.OpenedBy(openers):
             named = ", ".join(show_subject(o) for o in openers if not isinstance(o, n.Ident))
             holder = any(isinstance(o, n.Ident) for o in openers)
-            return "opened", "by " + (f"{named} or holder" if named and holder else named or "holder")
+            return "opened by", f"{named} or holder" if named and holder else named or "holder"
         case n.TaskWho(who):
             return "who", ", ".join(show_subject(s) for s in who)
         case n.May(actions, on):
@@ -176,7 +176,7 @@ def _task_clause(clause: n.TaskClause) -> tuple[str, str]:
         case n.Lasts(at_most):
             return "lasts", f"at most {format_duration(at_most)}"
         case n.Approval(count, of):
-            return "approved", f"by {count} of {show_scope(of)}"
+            return "approved by", f"{count} of {show_scope(of)}"
 
 
 def _clause(clause: n.Clause) -> str:

@@ -6,20 +6,18 @@ point at the very word. The typed tree of the checker is a different tree; nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal as OneOf
 
 from language.source import Source, Span
+from language.tree import Tree, node
 
-_node = dataclass(frozen=True, slots=True)
-
-
-@_node
-class Node:
+@node
+class Node(Tree):
     span: Span = field(compare=False, repr=False, kw_only=True)
 
 
-@_node
+@node
 class Ident(Node):
     text: str
 
@@ -30,23 +28,23 @@ class Ident(Node):
 # ---- expressions
 
 
-@_node
+@node
 class Expression(Node):
     depth: int = field(default=1, compare=False, repr=False, kw_only=True)
 
 
-@_node
+@node
 class Name(Expression):
     text: str
 
 
-@_node
+@node
 class EntityRef(Expression):
     type: Ident
     id: Text
 
 
-@_node
+@node
 class Call(Expression):
     name: Ident
     arguments: tuple[Expr, ...]
@@ -55,37 +53,37 @@ class Call(Expression):
 LiteralKind = OneOf["string", "int", "bool", "duration", "instant", "spiffe", "now"]
 
 
-@_node
+@node
 class Literal(Expression):
     kind: LiteralKind
     value: str | int | bool
 
 
-@_node
+@node
 class Attribute(Expression):
     of: Expr
     name: Ident
 
 
-@_node
+@node
 class Method(Expression):
     of: Expr
     name: Ident
     arguments: tuple[Expr, ...]
 
 
-@_node
+@node
 class Index(Expression):
     of: Expr
     key: Expr
 
 
-@_node
+@node
 class SetOf(Expression):
     items: tuple[Expr, ...]
 
 
-@_node
+@node
 class Quantified(Expression):
     kind: OneOf["any", "all"]
     variable: Ident
@@ -93,49 +91,49 @@ class Quantified(Expression):
     body: Expr
 
 
-@_node
+@node
 class And(Expression):
     items: tuple[Expr, ...]
 
 
-@_node
+@node
 class Or(Expression):
     items: tuple[Expr, ...]
 
 
-@_node
+@node
 class Not(Expression):
     item: Expr
 
 
-@_node
+@node
 class Compare(Expression):
     operator: OneOf["==", "!=", "<", "<=", ">", ">="]
     left: Expr
     right: Expr
 
 
-@_node
+@node
 class In(Expression):
     item: Expr
     container: Expr
     negated: bool
 
 
-@_node
+@node
 class Has(Expression):
     of: Expr
     name: Ident
     is_key: bool  # `m has "key"` asks a map, `r has field` a record
 
 
-@_node
+@node
 class Is(Expression):
     of: Expr
     type: Ident
 
 
-@_node
+@node
 class Window(Node):
     days: tuple[int, int]  # first and last weekday, Monday is 0; may wrap
     starts: int  # minutes of the day
@@ -143,19 +141,19 @@ class Window(Node):
     zone: str
 
 
-@_node
+@node
 class Within(Expression):
     window: Window
 
 
-@_node
+@node
 class Arithmetic(Expression):
     operator: OneOf["+", "-"]
     left: Expr
     right: Expr
 
 
-@_node
+@node
 class Negate(Expression):
     item: Expr
 
@@ -183,7 +181,7 @@ Expr = (
 )
 
 
-@_node
+@node
 class Text(Node):
     """A string where a string must stand; in tests also the name of a table variable."""
 
@@ -191,13 +189,13 @@ class Text(Node):
     is_variable: bool = False
 
 
-@_node
+@node
 class Entry(Node):
     name: Ident
     value: Expr | Record
 
 
-@_node
+@node
 class Record(Node):
     entries: tuple[Entry, ...]
 
@@ -205,20 +203,20 @@ class Record(Node):
 # ---- vocabulary
 
 
-@_node
+@node
 class NamedType(Node):
     name: Ident
     optional: bool
 
 
-@_node
+@node
 class GenericType(Node):
     name: Ident
     arguments: tuple[TypeExpr, ...]
     optional: bool
 
 
-@_node
+@node
 class RecordType(Node):
     fields: tuple[Field, ...]
     optional: bool
@@ -229,20 +227,20 @@ TypeExpr = NamedType | GenericType | RecordType
 SourceWord = OneOf["claimed", "gate", "holder"]
 
 
-@_node
+@node
 class Field(Node):
     name: Ident
     type: TypeExpr
     source: SourceWord | None
 
 
-@_node
+@node
 class Annotation(Node):
     name: Ident
     value: str | None
 
 
-@_node
+@node
 class Declaration(Node):
     """What every statement has beside its own parts."""
 
@@ -250,13 +248,13 @@ class Declaration(Node):
     doc: str | None = field(default=None, compare=False, kw_only=True)
 
 
-@_node
+@node
 class Enum(Declaration):
     name: Ident
     members: tuple[Ident, ...]
 
 
-@_node
+@node
 class Entity(Declaration):
     name: Ident
     parents: tuple[Ident, ...]
@@ -264,27 +262,27 @@ class Entity(Declaration):
     fields: tuple[Field, ...] | None
 
 
-@_node
+@node
 class Workload(Declaration):
     parents: tuple[Ident, ...]
     fields: tuple[Field, ...] | None
 
 
-@_node
+@node
 class Relation(Declaration):
     name: Ident
     of: tuple[Ident, ...]
     expiring: bool
 
 
-@_node
+@node
 class Action(Declaration):
     names: tuple[Ident, ...]
     on: tuple[Ident, ...]
     context: tuple[Field, ...] | None
 
 
-@_node
+@node
 class Group(Declaration):
     name: Ident
     members: tuple[Ident, ...]
@@ -293,17 +291,17 @@ class Group(Declaration):
 # ---- who and what: patterns and scopes
 
 
-@_node
+@node
 class Anyone(Node):
     pass
 
 
-@_node
+@node
 class Pattern(Node):
     text: str
 
 
-@_node
+@node
 class WorkloadIn(Node):
     type: Ident
     id: str
@@ -312,7 +310,7 @@ class WorkloadIn(Node):
 Subject = Anyone | Pattern | WorkloadIn
 
 
-@_node
+@node
 class Scope(Node):
     """`Table`, `Table "invoices"` or `Table in Database "ledger"`."""
 
@@ -321,34 +319,34 @@ class Scope(Node):
     within: tuple[Ident, str] | None
 
 
-@_node
+@node
 class May(Node):
     actions: tuple[Ident, ...]
     on: tuple[Scope, ...]
 
 
-@_node
+@node
 class Approval(Node):
     count: int
     of: Scope
 
 
-@_node
+@node
 class Carries(Node):
     fields: tuple[Field, ...]
 
 
-@_node
+@node
 class OpenedBy(Node):
     openers: tuple[Subject | Ident, ...]  # the `Ident` is the word `holder`
 
 
-@_node
+@node
 class TaskWho(Node):
     who: tuple[Subject, ...]
 
 
-@_node
+@node
 class Lasts(Node):
     at_most: int  # microseconds
 
@@ -356,7 +354,7 @@ class Lasts(Node):
 TaskClause = Carries | OpenedBy | TaskWho | May | Lasts | Approval
 
 
-@_node
+@node
 class Task(Declaration):
     name: Ident
     clauses: tuple[TaskClause, ...]
@@ -365,50 +363,50 @@ class Task(Declaration):
 # ---- definitions and rules
 
 
-@_node
+@node
 class Parameter(Node):
     name: Ident
     type: TypeExpr
 
 
-@_node
+@node
 class Define(Declaration):
     name: Ident
     parameters: tuple[Parameter, ...]
     body: Expr
 
 
-@_node
+@node
 class Who(Node):
     subjects: tuple[Subject, ...]
 
 
-@_node
+@node
 class For(Node):
     scopes: tuple[Scope, ...]
 
 
-@_node
+@node
 class Do(Node):
     actions: tuple[Ident, ...] | None  # None is `any`
 
 
-@_node
+@node
 class On(Node):
     scopes: tuple[Scope, ...] | None
 
 
-@_node
+@node
 class During(Node):
     kinds: tuple[Ident, ...]
 
 
-@_node
+@node
 class Proof(Node):
     facts: tuple[Ident, ...]
 
 
-@_node
+@node
 class Condition(Node):
     """One of the clauses that hold an expression."""
 
@@ -416,12 +414,12 @@ class Condition(Node):
     expression: Expr
 
 
-@_node
+@node
 class Trusting(Node):
     paths: tuple[Path, ...]
 
 
-@_node
+@node
 class Path(Node):
     parts: tuple[str, ...]
 
@@ -429,7 +427,7 @@ class Path(Node):
         return ".".join(self.parts)
 
 
-@_node
+@node
 class Because(Node):
     text: str
 
@@ -442,7 +440,7 @@ def clause_word(clause: Clause) -> str:
     return clause.clause if isinstance(clause, Condition) else type(clause).__name__.lower()
 
 
-@_node
+@node
 class Rule(Declaration):
     effect: OneOf["allow", "deny"]
     name: Ident
@@ -452,7 +450,7 @@ class Rule(Declaration):
 # ---- routes
 
 
-@_node
+@node
 class Target(Node):
     action: Ident
     type: Ident
@@ -460,26 +458,26 @@ class Target(Node):
     context: Record | None
 
 
-@_node
+@node
 class HttpRoute(Node):
     method: Ident
     path: Ident
     target: Target
 
 
-@_node
+@node
 class HttpRoutes(Declaration):
     host: str
     routes: tuple[HttpRoute, ...]
 
 
-@_node
+@node
 class TcpRoute(Node):
     destination: Ident
     target: Target
 
 
-@_node
+@node
 class TcpRoutes(Declaration):
     routes: tuple[TcpRoute, ...]
 
@@ -487,13 +485,13 @@ class TcpRoutes(Declaration):
 # ---- tests
 
 
-@_node
+@node
 class Cases(Node):
     variable: Ident
     values: tuple[Expr, ...]
 
 
-@_node
+@node
 class Moment(Node):
     """A point of a test's timeline: an offset from its start, or an instant."""
 
@@ -501,25 +499,25 @@ class Moment(Node):
     absolute: bool
 
 
-@_node
+@node
 class ParentRef(Node):
     type: Ident
     id: Text
 
 
-@_node
+@node
 class GivenNow(Node):
     instant: int
 
 
-@_node
+@node
 class GivenWorkload(Node):
     id: str
     attributes: Record | None
     parents: tuple[ParentRef, ...]
 
 
-@_node
+@node
 class GivenEntity(Node):
     type: Ident
     id: Text
@@ -528,14 +526,14 @@ class GivenEntity(Node):
     is_subject: bool  # `given user T "id"`
 
 
-@_node
+@node
 class GivenRow(Node):
     relation: Ident
     arguments: tuple[Expr, ...]
     until: Moment | None
 
 
-@_node
+@node
 class GivenTask(Node):
     name: Ident
     kind: Ident
@@ -546,18 +544,18 @@ class GivenTask(Node):
     proof: tuple[Ident, ...]
 
 
-@_node
+@node
 class GivenGate(Node):
     id: str
     attributes: Record | None
 
 
-@_node
+@node
 class GivenLocation(Node):
     attributes: Record
 
 
-@_node
+@node
 class GivenProof(Node):
     facts: tuple[Ident, ...]
 
@@ -565,7 +563,7 @@ class GivenProof(Node):
 Given = GivenNow | GivenWorkload | GivenEntity | GivenRow | GivenTask | GivenGate | GivenLocation | GivenProof
 
 
-@_node
+@node
 class Outcome(Node):
     effect: OneOf["allow", "deny"]
     until: Moment | None
@@ -574,7 +572,7 @@ class Outcome(Node):
     because: str | None
 
 
-@_node
+@node
 class CheckStep(Node):
     at: Moment
     action: Ident
@@ -589,14 +587,14 @@ class CheckStep(Node):
     outcome: Outcome | None
 
 
-@_node
+@node
 class TaskStep(Node):
     at: Moment
     verb: OneOf["end", "suspend", "resume"]
     task: Ident
 
 
-@_node
+@node
 class DataStep(Node):
     """The directory changes at a moment: a record or a row is put, or a record is removed."""
 
@@ -608,7 +606,7 @@ class DataStep(Node):
 Step = CheckStep | TaskStep | DataStep
 
 
-@_node
+@node
 class Test(Declaration):
     name: str
     cases: Cases | None
@@ -621,16 +619,16 @@ Statement = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
+@node
+class Comment(Tree):
     start: int
     end: int
     text: str
     own_line: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+@node
+class Module(Tree):
     """One parsed file."""
 
     source: Source

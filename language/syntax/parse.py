@@ -7,6 +7,7 @@ again, so that one run tells about more than one mistake.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -74,9 +75,11 @@ def make_parser(**options: Any) -> Lark:
 
 @cache
 def _parser() -> Lark:
-    from language.syntax._gen.tables import DATA, MEMO  # large, and not needed by everyone who imports this module
-
-    return Lark._load_from_dict(DATA, MEMO, transformer=Build())
+    stored = json.loads(files("language.syntax").joinpath("_gen/tables.json").read_text("utf-8"))
+    table = stored["data"]["parser"]["parser"]
+    table["states"] = {int(state): actions for state, actions in table["states"].items()}  # JSON has only texts as keys
+    memo = {int(number): each for number, each in stored["memo"].items()}
+    return Lark._load_from_dict(stored["data"], memo, transformer=Build())
 
 
 def _module(source: Source, items: list[Any], comments: tuple[n.Comment, ...], found: list[Diagnostic]) -> n.Module:

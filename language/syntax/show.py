@@ -44,7 +44,7 @@ def _show(expr: n.Expr) -> str:
         case n.And(items):
             return " and ".join(show_expr(i, NOT) for i in items)
         case n.Not(item):
-            return f"not {show_expr(item, NOT)}"
+            return f"not {show_expr(item, POSTFIX)}"  # `not (a == b)`: nobody should have to know what binds tighter
         case n.Compare(operator, left, right):
             return f"{show_expr(left, SUM)} {operator} {show_expr(right, SUM)}"
         case n.In(item, container, negated):

@@ -32,7 +32,8 @@ def _part(read: Read, inputs: Inputs, data_version: int) -> Any:
         return None if record is None else record if not record or record[0] == 0 else record[0]
     if read.root in _FIELDS:
         fields = getattr(inputs, read.root)
-        return None if fields is None else fields[read.index]
+        # A task of another kind has other fields; its kind is in the key as well.
+        return None if fields is None or len(fields) <= read.index else fields[read.index]
     if read.root in ("records", "rows"):
         return data_version
     if read.root == "now":
