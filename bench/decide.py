@@ -19,7 +19,7 @@ import cedarpy
 import pdp
 from bench.apps import APPS, App, Ask, Store, cedar_entities, cedar_request, our_entities
 from bench.report import Detail, Figure, Report, finish, number
-from bench.timing import Call, Spread, clock_overhead_us, spread, time_each
+from bench.timing import Call, Spread, clock_overhead_us, settle_heap, spread, time_each
 from language import Bundle, Directory, EntityData, RequestData, Source, assemble, compile_policies
 from pdp.engine.engine import Snapshot
 from pdp.sdk.engine import Engine
@@ -81,6 +81,7 @@ def _measure_store(
     entities = cedarpy.Entities.from_json_str(cedar_entities(app, store))
     cedars: list[Call] = [(cedarpy.is_authorized, (cedar_request(a), policies, entities)) for a in store.asks]
     _compare(app, store.asks, bundle, (functions, decides, checks, cedars), samples)
+    settle_heap()
     samples.function += time_each(functions, passes)
     samples.decide += time_each(decides, passes)
     samples.check += time_each(checks, passes)
@@ -96,9 +97,7 @@ def _prepare(bundle: Bundle, directory: Directory, ask: Ask) -> tuple[Call, Call
     return (leaf.function, tuple(leaf.arguments(inputs))), (bundle.decide, (ask.action, ask.resource[0], inputs))
 
 
-def _compare(
-    app: App, asks: Sequence[Ask], bundle: Bundle, calls: tuple[list[Call], ...], samples: Samples
-) -> None:
+def _compare(app: App, asks: Sequence[Ask], bundle: Bundle, calls: tuple[list[Call], ...], samples: Samples) -> None:
     """Four answers to each request, and they are one."""
     for ask, answers in zip(asks, zip(*[_answers(c) for c in calls], strict=True), strict=True):
         rule, decided, checked, cedar = answers

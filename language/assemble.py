@@ -6,13 +6,12 @@ not a request at all. What a caller says never overrides what the directory hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from language.compiler.footprint import Read
 from language.directory import Directory, DirectoryError, EntityData, conform_entity, make_record
-from language.explain import subject_holds
 from language.inputs import NO_SUBJECT, Inputs
 from language.spiffe import is_spiffe_id
 from language.types import Trust
@@ -25,6 +24,7 @@ from language.vocabulary import (
     WORKLOAD,
     EntityDecl,
     EntityRecord,
+    SubjectDecl,
     TaskDecl,
     Vocabulary,
 )
@@ -72,7 +72,9 @@ class RequestData:
     proof: frozenset[str] = frozenset()
 
 
-def assemble(directory: Directory, request: RequestData, now: int, footprint: Callable[[str, str], tuple[Read, ...]]) -> Inputs:
+def assemble(
+    directory: Directory, request: RequestData, now: int, footprint: Callable[[str, str], tuple[Read, ...]]
+) -> Inputs:
     """The inputs of a decision at `now`. `footprint` tells what the rules for an action and type can read."""
     vocabulary = directory.vocabulary
     context = _context(vocabulary, request)
@@ -83,6 +85,7 @@ def assemble(directory: Directory, request: RequestData, now: int, footprint: Ca
     inputs.context = context
     inputs.records = directory.records
     inputs.rows = directory.rows
+    inputs.epochs = directory.epochs
     inputs.resource = _record(directory, resource, request.resource_told, "resource")
     if request.workload is not None:
         _put_workload(inputs, directory, request)
@@ -96,7 +99,7 @@ def assemble(directory: Directory, request: RequestData, now: int, footprint: Ca
         inputs.location = conform_record(request.location, LOCATION, "location")
     inputs.proof = _proofs(request.proof)
     if request.task is not None:
-        _put_task(inputs, vocabulary, request.task, now)
+        _put_task(inputs, directory, request.task, now)
         _demand_task_parts(inputs, footprint(request.action, resource.type))
     return inputs
 
@@ -164,8 +167,8 @@ def _proofs(facts: frozenset[str]) -> frozenset[str]:
     return facts | {"key"} if facts else facts
 
 
-def _put_task(inputs: Inputs, vocabulary: Vocabulary, task: TaskData, now: int) -> None:
-    decl = vocabulary.tasks.get(task.kind)
+def _put_task(inputs: Inputs, directory: Directory, task: TaskData, now: int) -> None:
+    decl = directory.vocabulary.tasks.get(task.kind)
     if decl is None:
         raise Refusal("grant_outdated", f"there is no task `{shorten(task.kind)}` any more")
     if task.state == "ended":
@@ -180,8 +183,12 @@ def _put_task(inputs: Inputs, vocabulary: Vocabulary, task: TaskData, now: int) 
     holder = task.holder if task.holder is not None else inputs.workload_id
     if holder != inputs.workload_id:
         raise Refusal("task_misheld", f"the task {shorten(task.id)} belongs to another workload")
-    if inputs.workload_id is not None and not subject_holds(decl.who, vocabulary, inputs):
+    if inputs.workload_id is None:
+        raise Refusal("task_misheld", f"the task {shorten(task.id)} belongs to a workload, and there is none here")
+    if not subject_holds(decl.who, directory, inputs.workload_id):
         raise Refusal("grant_outdated", f"`{decl.kind}` may not be held by {inputs.workload_id}")
+    if task.opener is not None and not may_open(decl, directory, task.opener, inputs.workload_id):
+        raise Refusal("grant_outdated", f"`{decl.kind}` may not be opened by {shorten(task.opener)}")
     try:
         facts = conform_record(task.attributes, decl.facts, "task")
     except BadValue as error:
@@ -199,6 +206,24 @@ def _put_task(inputs: Inputs, vocabulary: Vocabulary, task: TaskData, now: int) 
     )
     inputs.task_covers = task.covers
     inputs.proof |= _proofs(task.proof)
+
+
+def may_open(decl: TaskDecl, directory: Directory, opener: str, holder: str) -> bool:
+    """Openers and holders are apart: the holder opens its own task only where the declaration says `or holder`."""
+    if opener == holder:
+        return decl.holder_opens
+    return subject_holds(decl.openers, directory, opener)
+
+
+def subject_holds(subjects: Iterable[SubjectDecl], directory: Directory, spiffe_id: str) -> bool:
+    """Whether a workload is one of the subjects of a `who`; one without a record is in nothing."""
+    decl, record = directory.vocabulary.workload, directory.records[WORKLOAD].get(spiffe_id)
+    for subject in subjects:
+        if subject.is_anyone or (subject.pattern is not None and subject.pattern.matches(spiffe_id)):
+            return True
+        if subject.within is not None and record and subject.within[1] in record[decl.ancestor_indexes[subject.within[0]]]:
+            return True
+    return False
 
 
 def task_end(decl: TaskDecl, task: TaskData) -> int:

@@ -205,13 +205,13 @@ _TYPES = _codes(
     {
         "type_mismatch": (
             "a value of the wrong type",
-            "Nothing is converted: `1`, `true` and `\"1\"` are three different values everywhere (law L5).",
+            'Nothing is converted: `1`, `true` and `"1"` are three different values everywhere (law L5).',
             "Compare things of one type; the message says what was found and what was expected.",
         ),
         "bad_type": (
             "not a type that can stand here",
-            "Types are Bool, Int, String, Time, Duration, Ip, Cidr, SpiffeId, enums, entities, `Set<T>`, `Map<String, String>` "
-            "and records.",
+            "Types are Bool, Int, String, Time, Duration, Ip, Cidr, SpiffeId, enums, entities, `Set<T>`, "
+            "`Map<String, String>` and records.",
             "Use one of them.",
         ),
         "not_ordered": (
@@ -258,7 +258,7 @@ _TYPES = _codes(
         ),
         "unguarded_optional": (
             "something optional is read without a guard",
-            "Absent is not empty and not false (law L6): what may be absent is read only where the checker has seen that it is there.",
+            "Absent is not empty and not false (law L6): what may be absent is read only where it was seen to be there.",
             "Write `x has a and …`.",
         ),
         "unguarded_user": (
@@ -283,8 +283,8 @@ _TYPES = _codes(
         ),
         "not_in_directory": (
             "an attribute of an entity that the directory cannot hold",
-            "Entities that are `claimed` or `from gate` come with a request, for its resource and its user; one that is only "
-            "referred to has no record, so the condition would always be in error (law L11).",
+            "Entities that are `claimed` or `from gate` come with a request, for its resource and its user; one that "
+            "is only referred to has no record, so the condition would always be in error (law L11).",
             "Read it from `resource` or `user`, or let the type come from the directory.",
         ),
         "clock_form": (
@@ -304,8 +304,8 @@ _TYPES = _codes(
         ),
         "bad_spiffe_pattern": (
             "not a SPIFFE ID or pattern",
-            "Trust domain lower case and literal, segments of `[A-Za-z0-9._-]`, no empty or dot segment. `*` is one whole segment, "
-            "`**` the rest, at the end.",
+            "Trust domain lower case and literal, segments of `[A-Za-z0-9._-]`, no empty or dot segment. "
+            "`*` is one whole segment, `**` the rest, at the end.",
             "Correct it. Patterns are never prefixes of text.",
         ),
         "too_costly": (
@@ -353,13 +353,13 @@ _RULES = _codes(
         "escapable_deny": (
             "a deny that is escaped by leaving something out",
             "An attacker withholds the optional evidence and the deny is false (law L7).",
-            "Write the exemption positively: `unless workload has process and workload.process.kind == service`. Where the escape "
-            "is meant, say `@escapable(\"why\")`.",
+            "Write the exemption positively: `unless workload has process and workload.process.kind == service`. "
+            'Where the escape is meant, say `@escapable("why")`.',
         ),
         "escapable_without_reason": (
             "`@escapable` without a reason",
             "Someone will review this rule in a year.",
-            "Write `@escapable(\"why\")`.",
+            'Write `@escapable("why")`.',
         ),
         "too_many_rules": (
             "more than 20,000 rules",
@@ -393,10 +393,22 @@ _TESTS = _codes(
             "A check carries at most one grant. In a decision: several were found and none was named, so it is a denial.",
             "Name it: `during t1`, or `without task`.",
         ),
-        "bad_fixture": ("a fixture that cannot be", "A test must describe a world that the policy could meet.", "See the message."),
+        "bad_fixture": (
+            "a fixture that cannot be",
+            "A test must describe a world that the policy could meet.",
+            "See the message.",
+        ),
         "empty_table": ("a table without rows", "It tests nothing.", "Add rows."),
-        "test_without_check": ("a test that checks nothing", "It would always pass.", "Add a step: `at 0s ACTION on TYPE \"id\"`."),
-        "time_goes_back": ("a step earlier than the one before", "A timeline is read from top to bottom.", "Sort the steps."),
+        "test_without_check": (
+            "a test that checks nothing",
+            "It would always pass.",
+            'Add a step: `at 0s ACTION on TYPE "id"`.',
+        ),
+        "time_goes_back": (
+            "a step earlier than the one before",
+            "A timeline is read from top to bottom.",
+            "Sort the steps.",
+        ),
     },
 )
 
@@ -410,13 +422,21 @@ _WARNINGS = _codes(
         ),
         "repeated_rule": ("a rule stands twice, word for word", "It means nothing (law L2), and confuses.", "Delete one."),
         "redundant_rule": ("a rule that changes no answer", "Another rule says the same.", "Delete one of them."),
-        "unreachable_rule": ("a rule that can never apply", "Its conditions are never true together.", "Correct or delete it."),
+        "unreachable_rule": (
+            "a rule that can never apply",
+            "Its conditions are never true together.",
+            "Correct or delete it.",
+        ),
         "deny_never_matches": (
             "a deny that can never match",
             "A dead deny is a door that everyone believes closed.",
             "Correct it; often a type or an action was renamed.",
         ),
-        "unused_declaration": ("something that nothing uses", "Vocabulary without rules is often a typo.", "Use or delete it."),
+        "unused_declaration": (
+            "something that nothing uses",
+            "Vocabulary without rules is often a typo.",
+            "Use or delete it.",
+        ),
         "mixed_script": (
             "a word with letters of two scripts",
             "It may look like a name that it is not.",
@@ -449,7 +469,11 @@ _WARNINGS = _codes(
 _REASONS = _codes(
     Severity.REASON,
     {
-        "allowed": ("a rule allows", "An `allow` applies and no `deny` does.", "Nothing to fix; `decision.rule` names the rule."),
+        "allowed": (
+            "a rule allows",
+            "An `allow` applies and no `deny` does.",
+            "Nothing to fix; `decision.rule` names the rule.",
+        ),
         "denied": (
             "a rule denies",
             "A `deny` applies, and a deny beats every allow (law L1).",

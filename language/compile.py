@@ -61,4 +61,3 @@ def _too_costly(action: str, resource_type: str) -> Diagnostic:
 def compile_policies(sources: Iterable[Source]) -> Bundle:
     """Compiles once."""
     return Compiler().compile(sources)
-

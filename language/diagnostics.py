@@ -58,12 +58,17 @@ class Diagnostic:
         return found
 
 
+SHOWN_MAX = 50
+
+
 class PolicyErrors(Exception):
     """A policy set that does not compile: every diagnostic of every file, sorted; at least one is an error."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = sort_diagnostics(diagnostics)
-        super().__init__("\n".join(render(d, excerpt=False) for d in self.diagnostics))
+        shown = [render(d, excerpt=False) for d in self.diagnostics[:SHOWN_MAX]]
+        more = len(self.diagnostics) - len(shown)
+        super().__init__("\n".join([*shown, f"and {more} more"] if more else shown))
 
 
 def sort_diagnostics(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

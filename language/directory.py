@@ -49,6 +49,7 @@ class Directory:
         self.vocabulary = vocabulary
         self.records: dict[str, dict[str, EntityRecord]] = {name: {} for name in (*vocabulary.entities, WORKLOAD)}
         self.rows: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in vocabulary.relations}
+        self.epochs: dict[str, int] = dict.fromkeys([*self.records, *(f"rows {name}" for name in self.rows)], 0)
         self._parents: dict[Key, tuple[Key, ...]] = {}
         self._children: dict[Key, set[Key]] = {}
         self._versions = 0
@@ -75,7 +76,8 @@ class Directory:
         gone = set(keys)
         for type_name, entity_id in gone:
             self._decl(type_name)
-            self.records[type_name].pop(entity_id, None)
+            if self.records[type_name].pop(entity_id, None) is not None:
+                self.epochs[type_name] += 1
             self._link((type_name, entity_id), ())
             self._parents.pop((type_name, entity_id), None)
         ancestors: dict[Key, dict[str, frozenset[str]]] = {}
@@ -87,10 +89,12 @@ class Directory:
         checked = [(row.relation, self._row_key(row), row.until) for row in rows]
         for relation, key, until in checked:
             self.rows[relation][key] = until
+            self.epochs[f"rows {relation}"] += 1
 
     def remove_rows(self, rows: Iterable[RowData]) -> None:
         for relation, key in [(row.relation, self._row_key(row)) for row in rows]:
             self.rows[relation].pop(key, None)
+            self.epochs[f"rows {relation}"] += 1
 
     def rows_of(self, relation: str) -> Rows:
         return self.rows[relation]
@@ -198,6 +202,7 @@ class Directory:
     def _put(self, key: Key, values: tuple[Any, ...], ancestors: Mapping[str, frozenset[str]]) -> None:
         decl = self._decl(key[0])
         self._versions += 1
+        self.epochs[key[0]] += 1
         self.records[key[0]][key[1]] = make_record(decl, key[1], self._versions, values, ancestors)
 
 

@@ -8,7 +8,7 @@ every answer follow from that and need no other rule. Compiled code must agree w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -18,7 +18,7 @@ from language.source import Span
 from language.syntax.literals import INT_MAX, INT_MIN
 from language.types import BOOL, EntityType, TaskType
 from language.values import show_value
-from language.vocabulary import FIRST_ANCESTORS, ID, WORKLOAD, SubjectDecl, Vocabulary
+from language.vocabulary import ID, WORKLOAD, Vocabulary
 
 Truth = tuple[int, int]
 TRUE: Truth = (FOREVER, FOREVER)
@@ -61,6 +61,7 @@ class ExplainedConjunct:
     until: int | None
     readings: tuple[Reading, ...]
     error: str | None
+    parts: tuple[tuple[Span, bool], ...]  # the conditions that it is made of, and which of them were true
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,11 +382,11 @@ class _Evaluator:
         if not record:
             shown = entity_id if entity == WORKLOAD else show_value(entity_id, EntityType(entity))
             raise Unanswerable("unknown_entity", f"there is no record of {shown}", span)
-        assert record[ID] == entity_id and len(record) >= FIRST_ANCESTORS
+        assert record[ID] == entity_id
         return record
 
 
-_COMPARE = {
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -393,13 +394,13 @@ _COMPARE = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
-_SET_CALLS = {
+_SET_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
     "contains": lambda s, a: a in s,
     "contains_all": lambda s, a: a <= s,
     "overlaps": lambda s, a: bool(s & a),
     "is_empty": lambda s, a: not s,
 }
-_TEXT_CALLS = {
+_TEXT_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
     "starts_with": lambda s, a: s.startswith(a),
     "ends_with": lambda s, a: s.endswith(a),
     "includes": lambda s, a: a in s,
@@ -412,12 +413,8 @@ _TEXT_CALLS = {
 def _explained(
     rule: t.Rule, instance: t.Instance, values: list[Truth], value: Truth, vocabulary: Vocabulary, inputs: Inputs
 ) -> ExplainedRule:
-    conjuncts = tuple(
-        _explained_conjunct(c, v, vocabulary, inputs) for c, v in zip(instance.conjuncts, values, strict=True)
-    )
-    return ExplainedRule(
-        rule.name, rule.effect, rule.because, rule.span, _truth_word(value), _until(value), conjuncts
-    )
+    conjuncts = tuple(_explained_conjunct(c, v, vocabulary, inputs) for c, v in zip(instance.conjuncts, values, strict=True))
+    return ExplainedRule(rule.name, rule.effect, rule.because, rule.span, _truth_word(value), _until(value), conjuncts)
 
 
 def _explained_conjunct(conjunct: t.Conjunct, value: Truth, vocabulary: Vocabulary, inputs: Inputs) -> ExplainedConjunct:
@@ -432,7 +429,19 @@ def _explained_conjunct(conjunct: t.Conjunct, value: Truth, vocabulary: Vocabula
         _until(value),
         tuple(_readings(conjunct.expr, vocabulary, inputs)),
         error,
+        tuple((part.span, evaluator.truth(part)[0] > 0) for part in conditions(conjunct.expr)),
     )
+
+
+def conditions(expr: t.TypedExpr) -> list[t.TypedExpr]:
+    """The conditions that `and`, `or` and `not` put together."""
+    match expr:
+        case t.And(items) | t.Or(items):
+            return [part for item in items for part in conditions(item)]
+        case t.Not(item):
+            return conditions(item)
+        case _:
+            return [expr]
 
 
 def _truth_word(value: Truth) -> str:
@@ -451,7 +460,7 @@ def _readings(expr: t.TypedExpr, vocabulary: Vocabulary, inputs: Inputs) -> list
         try:
             value, _ = evaluator._value(expr)
         except Unanswerable as error:
-            return [Reading(_source(expr), error.message)]
+            return [Reading(_source(expr), "absent" if error.code == "absent" else error.message)]
         return [Reading(_source(expr), show_value(value, expr.type))]
     if isinstance(expr, t.IsUser):
         return [Reading("user", inputs.user_type or "absent")]
@@ -493,18 +502,3 @@ def _nearest_first(considered: list[ExplainedRule]) -> tuple[ExplainedRule, ...]
 
     return tuple(sorted(considered, key=rank))
 
-
-def subject_holds(subjects: Iterable[SubjectDecl], vocabulary: Vocabulary, inputs: Inputs) -> bool:
-    """Whether the request's workload is one of the subjects of a `who`; an error is a no."""
-    for subject in subjects:
-        if subject.is_anyone:
-            return True
-        if inputs.workload_id is None:
-            continue
-        if subject.pattern is not None and subject.pattern.matches(inputs.workload_id):
-            return True
-        if subject.within is not None and inputs.workload:
-            index = vocabulary.workload.ancestor_indexes[subject.within[0]]
-            if subject.within[1] in inputs.workload[index]:
-                return True
-    return False

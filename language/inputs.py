@@ -41,3 +41,4 @@ class Inputs:
     proof: frozenset[str] = frozenset()
     records: Mapping[str, Mapping[str, EntityRecord]] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
+    epochs: Mapping[str, int] = field(default_factory=dict)  # how often each type and relation has changed

@@ -7,9 +7,10 @@ Fields declared with `compare=False` take no part in equality: where something s
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 
@@ -28,19 +29,22 @@ class Tree:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if type(self) is not type(other):
+        if self.__class__ is not other.__class__:
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in compared_fields(type(self)))
+        return all(getattr(self, name) == getattr(other, name) for name in compared_fields(self.__class__))
 
     def __hash__(self) -> int:
-        return hash((type(self), *[getattr(self, name) for name in compared_fields(type(self))]))
+        return hash((self.__class__, *[getattr(self, name) for name in compared_fields(self.__class__)]))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in compared_fields(type(self)))
-        return f"{type(self).__name__}({shown})"
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in compared_fields(self.__class__))
+        return f"{self.__class__.__name__}({shown})"
 
 
 @cache
-def compared_fields(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls) if f.compare)
+def _compared(cls: Hashable) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cast(Any, cls)) if f.compare)
 
+
+def compared_fields(cls: type) -> tuple[str, ...]:
+    return _compared(cast(Hashable, cls))

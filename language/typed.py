@@ -351,7 +351,17 @@ def children(node: TypedExpr) -> tuple[TypedExpr, ...]:
             return (of,) if argument is None else (of, argument)
         case TextCall(_, of, argument):
             return of, argument
-        case FieldOf(of) | AttributeOf(of) | IdOf(of) | IsPresent(of) | Matches(of) | PathAbove(of) | Not(of) | Before(of) | Since(of):
+        case (
+            FieldOf(of)
+            | AttributeOf(of)
+            | IdOf(of)
+            | IsPresent(of)
+            | Matches(of)
+            | PathAbove(of)
+            | Not(of)
+            | Before(of)
+            | Since(of)
+        ):
             return (of,)
         case _:
             return ()
@@ -448,5 +458,3 @@ class Program:
     rules: tuple[Rule, ...]  # in order of name: the order of files and lines is already forgotten
     http_routes: tuple[HttpRoute, ...]
     tcp_routes: tuple[TcpRoute, ...]
-
-

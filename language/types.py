@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import Enum as PythonEnum
 from typing import assert_never
 
-_type = dataclass(frozen=True, slots=True)
-
 
 class Scalar(PythonEnum):
     BOOL = "Bool"
@@ -28,32 +26,32 @@ BOOL, INT, STRING, TIME = Scalar.BOOL, Scalar.INT, Scalar.STRING, Scalar.TIME
 DURATION, IP, CIDR, SPIFFE_ID = Scalar.DURATION, Scalar.IP, Scalar.CIDR, Scalar.SPIFFE_ID
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class EnumType:
     name: str
     members: tuple[str, ...]
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class EntityType:
     """A reference to an entity of one type."""
 
     name: str
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class TaskType:
     """A task of one kind; what it carries is in the vocabulary."""
 
     kind: str
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class SetType:
     of: Type
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class MapType:
     """`Map<String, String>`; there is no other."""
 
@@ -66,7 +64,7 @@ class Trust(PythonEnum):
     CLAIMED = "claimed"
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class Field:
     name: str
     type: Type
@@ -74,7 +72,7 @@ class Field:
     trust: Trust = Trust.VERIFIED
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class RecordType:
     fields: tuple[Field, ...]
     name: str = ""  # how messages call it, for the records that have a name
@@ -86,7 +84,7 @@ class RecordType:
         return None
 
 
-@_type
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The type of what is already in error: agrees with everything, so that one mistake gives one message."""
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR, _MINUTE = 3_600_000_000, 60_000_000
 _DAY = 24 * 60
+_BOUNDARIES_MAX = 24  # more than a week has of them; where nothing ever changes, the answer is good for that long
 
 
 @cache
@@ -24,9 +26,7 @@ def zone_names() -> frozenset[str]:
 
 def tzdata_version() -> str:
     """The version of the zones, which is part of a policy set's generation."""
-    import tzdata  # the data package; read only when a policy has a window
-
-    return str(tzdata.IANA_VERSION)
+    return version("tzdata")
 
 
 @cache
@@ -61,6 +61,10 @@ class CalendarWindow:
             if low <= now < high:
                 return high if inside else -high
         inside, high = self.contains(now), self._next_boundary(now)
+        for _ in range(_BOUNDARIES_MAX):  # midnights and clock changes that change nothing are passed over
+            if self.contains(high) is not inside:
+                break
+            high = self._next_boundary(high)
         self._segment[:] = [(now, high, inside)]
         return high if inside else -high
 

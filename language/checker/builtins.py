@@ -42,4 +42,4 @@ BUILTINS = (
     Builtin("includes", "string", "string", "the text holds the other", '"abc".includes("b")', '"abc".includes("d")'),
 )
 
-METHODS = {(b.of, b.name): b for b in BUILTINS}
+METHODS: dict[tuple[str, str], Builtin] = {(b.of, b.name): b for b in BUILTINS}

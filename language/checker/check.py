@@ -6,13 +6,14 @@ costs what that file costs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from language import typed as t
 from language.checker.declare import declare
 from language.checker.escape import check_escapes
-from language.checker.expressions import ExpressionChecker
+from language.checker.expressions import EXPANDED_NODES_MAX, ExpressionChecker
 from language.checker.lints import lint, silence
 from language.checker.report import Report
 from language.checker.routes import RouteChecker
@@ -25,6 +26,7 @@ from language.vocabulary import Vocabulary
 
 LANGUAGE_VERSION = 1
 RULES_MAX = 20_000
+EXPANDED_TOTAL_MAX = 500_000
 DEFINITIONS_DEPTH_MAX = 32
 
 
@@ -42,6 +44,7 @@ class _CheckedRule:
     rule: t.Rule
     diagnostics: tuple[Diagnostic, ...]
     used: frozenset[str]
+    expanded: int
 
 
 class Checker:
@@ -59,7 +62,11 @@ class Checker:
         used: set[str] = set()
         definitions = self._definitions(modules, vocabulary, report, used)
         names = _rule_names(modules, report)
-        rules = self._rules(modules, vocabulary, definitions, names, report, used)
+        if any(d.code in ("too_costly", "recursive_definition") for d in report.diagnostics):
+            definitions = {package: {} for package in definitions}  # writing them out is what would cost
+            rules: tuple[t.Rule, ...] = ()
+        else:
+            rules = self._rules(modules, vocabulary, definitions, names, report, used)
         everything: dict[str, n.Define] = {k: v for own in definitions.values() for k, v in own.items()}
         expressions = ExpressionChecker(vocabulary, everything, report)
         routes = RouteChecker(vocabulary, expressions, report)
@@ -99,6 +106,8 @@ class Checker:
                     own[name] = node
         for own in found.values():
             _refuse_recursion(own, report)
+            if not report.has_errors:
+                _refuse_large(own, report)
             checker = ExpressionChecker(vocabulary, own, report)
             if not report.has_errors:
                 for define in own.values():
@@ -123,6 +132,7 @@ class Checker:
         memory, self._memory = self._memory, {}
         found: dict[str, t.Rule] = {}
         nodes: dict[str, n.Rule] = {}
+        expanded = 0
         for module in modules:
             package = package_of(module)
             for node in module.statements:
@@ -140,6 +150,11 @@ class Checker:
                 report.diagnostics += checked.diagnostics
                 used |= checked.used
                 found[name] = checked.rule
+                expanded += checked.expanded
+                if expanded > EXPANDED_TOTAL_MAX:
+                    hint = "make the definitions smaller, or the many rules rows of a relation"
+                    report.say("too_costly", "definitions written out in rules are too large", node.name.span, hint)
+                    return tuple(found.values())
         if len(found) > RULES_MAX:
             hint = "what is many is data: make it rows of a relation"
             report.say("too_many_rules", f"at most {RULES_MAX} rules, found {len(found)}", None, hint)
@@ -152,7 +167,7 @@ def _check_rule(
     report = Report()
     expressions = ExpressionChecker(vocabulary, definitions, report)
     rule = RuleChecker(vocabulary, expressions, report).check(node, name, package)
-    return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used))
+    return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded)
 
 
 def package_of(module: n.Module) -> str:
@@ -185,9 +200,7 @@ def _rule_names(modules: tuple[n.Module, ...], report: Report) -> dict[str, dict
                 if "." in node.name.text:
                     report.say("bad_rule_name", "a rule's name has no dots", node.name.span)
     return {
-        package: {
-            short: short if len(packages[short]) == 1 else f"{package}.{short}" if package else short for short in own
-        }
+        package: {short: short if len(packages[short]) == 1 else f"{package}.{short}" if package else short for short in own}
         for package, own in by_package.items()
     }
 
@@ -202,7 +215,7 @@ def _check_homonym(first: n.Rule, second: n.Rule, report: Report) -> None:
 
 
 def _refuse_recursion(own: Mapping[str, n.Define], report: Report) -> None:
-    calls = {name: _calls(define.body) & own.keys() for name, define in own.items()}
+    calls = {name: _calls(define.body).keys() & own.keys() for name, define in own.items()}
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -224,14 +237,31 @@ def _refuse_recursion(own: Mapping[str, n.Define], report: Report) -> None:
         visit(name, ())
 
 
-def _calls(expr: n.Expr) -> set[str]:
-    """Names called anywhere in an expression."""
-    found: set[str] = set()
+def _refuse_large(own: Mapping[str, n.Define], report: Report) -> None:
+    """A definition written out where it is called, with all that it calls, has a bounded size."""
+    sizes: dict[str, int] = {}
+
+    def size(name: str) -> int:
+        if name not in sizes:
+            calls = _calls(own[name].body)
+            sizes[name] = calls.total() + sum(size(called) * times for called, times in calls.items() if called in own)
+            if sizes[name] > EXPANDED_NODES_MAX:
+                report.say("too_costly", f"`{name}`, with what it calls, is too large", own[name].name.span)
+                sizes[name] = 0  # said once, where it first grows too large
+        return sizes[name]
+
+    for name in sorted(own):
+        size(name)
+
+
+def _calls(expr: n.Expr) -> Counter[str]:
+    """How often each name is called in an expression; nodes that call nothing count under no name."""
+    found: Counter[str] = Counter()
     waiting: list[object] = [expr]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, n.Call):
-            found.add(node.name.text)
+        if isinstance(node, n.Expression):
+            found[node.name.text if isinstance(node, n.Call) else ""] += 1
         if isinstance(node, tuple):
             waiting += node
         elif isinstance(node, n.Expression):

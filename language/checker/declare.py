@@ -10,9 +10,25 @@ from collections.abc import Iterable, Mapping
 from language.checker.report import Report
 from language.spiffe import parse_pattern
 from language.syntax import nodes as n
-from language.types import BOOL, CIDR, DURATION, INT, IP, SPIFFE_ID, STRING, TIME, UNKNOWN, EntityType, EnumType
+from language.types import (
+    BOOL,
+    CIDR,
+    DURATION,
+    INT,
+    IP,
+    SPIFFE_ID,
+    STRING,
+    TIME,
+    UNKNOWN,
+    EntityType,
+    EnumType,
+    MapType,
+    RecordType,
+    SetType,
+    Trust,
+    Type,
+)
 from language.types import Field as TypedField
-from language.types import MapType, RecordType, SetType, Trust, Type
 from language.vocabulary import (
     BUILTIN_ENUMS,
     BUILTIN_TYPES,
@@ -233,8 +249,8 @@ class _Declarer:
         nodes = [s for s in self.statements if isinstance(s, n.Group) and self._declare_name(s.name, "action ")]
         members = {g.name.text: g for g in nodes}
         groups: dict[str, frozenset[str]] = {}
-        for name in members:
-            groups[name] = self._group(name, members, actions, ())
+        for group in members:
+            groups[group] = self._group(group, members, actions, ())
         return actions, groups
 
     def _context(self, nodes: tuple[n.Field, ...]) -> RecordType:
@@ -390,7 +406,9 @@ def subject_decl(node: n.Subject, vocabulary: Vocabulary, report: Report) -> Sub
         case n.Pattern(text):
             pattern = parse_pattern(text)
             if pattern is None:
-                hint = "lower-case trust domain, segments of letters, digits, `.`, `_`, `-`; `*` is one segment, `**` the rest"
+                hint = (
+                    "lower-case trust domain, segments of letters, digits, `.`, `_`, `-`; `*` is one segment, `**` the rest"
+                )
                 report.say("bad_spiffe_pattern", f"`{text}` is not a SPIFFE ID or pattern", node.span, hint)
             return SubjectDecl(pattern=pattern)
         case n.WorkloadIn(type_, id_):
@@ -404,5 +422,3 @@ def check_below(type_name: str, above: n.Ident, vocabulary: Vocabulary, report: 
     elif above.text != type_name and above.text not in vocabulary.entity(type_name).ancestors:
         hint = f"declare it: `entity {type_name} in {above}`" if type_name != WORKLOAD else f"`workload in {above}`"
         report.say("never_below", f"a `{type_name}` is never in a `{above}`", above.span, hint)
-
-

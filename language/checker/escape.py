@@ -25,7 +25,7 @@ def check_escapes(rules: Iterable[t.Rule], report: Report) -> None:
     for rule in rules:
         for name, why in rule.annotations:
             if name == "escapable" and not (why or "").strip():
-                report.say("escapable_without_reason", "`@escapable` says why: `@escapable(\"…\")`", rule.span)
+                report.say("escapable_without_reason", '`@escapable` says why: `@escapable("…")`', rule.span)
 
 
 def _check(rule: t.Rule, allows: list[t.Rule], report: Report) -> None:
@@ -49,7 +49,7 @@ def _say(rule: t.Rule, expr: t.TypedExpr, evidence: str, other: str | None, repo
     message = f"`{rule.short_name}` is escaped by leaving out {_named(evidence, expr)}"
     if other is not None:
         message += f"; `{other}` would still allow"
-    hint = "write the exemption positively, with `unless`, or say `@escapable(\"why\")`"
+    hint = 'write the exemption positively, with `unless`, or say `@escapable("why")`'
     report.say("escapable_deny", message, expr.span, hint)
 
 

@@ -47,7 +47,7 @@ from language.vocabulary import GATE, LOCATION, PROCESS, PROOFS, WORKLOAD, Entit
 from language.windows import CalendarWindow, zone_names
 
 QUANTIFIERS_MAX = 2
-EXPANDED_NODES_MAX = 20_000
+EXPANDED_NODES_MAX = 5_000
 
 N = TypeVar("N", bound=t.Node)
 
@@ -75,6 +75,7 @@ class ExpressionChecker:
         self._expanding: list[str] = []
         self._nodes = 0
         self.used: set[str] = set()
+        self.expanded = 0  # nodes made by writing definitions out
 
     # ---- entry points
 
@@ -141,7 +142,7 @@ class ExpressionChecker:
 
     def _has(self, node: n.Has, facts: Facts) -> tuple[t.TypedExpr, Known]:
         if isinstance(node.of, n.Name) and node.of.text in ("workload", "gate") and self._root_visible(node.of):
-            return self._has_of_root(node, cast(n.Name, node.of).text, facts)
+            return self._has_of_root(node, node.of.text, facts)
         of = self._value(node.of, facts)
         if node.is_key:
             return self._has_key(node, of)
@@ -154,7 +155,7 @@ class ExpressionChecker:
 
     def _has_key(self, node: n.Has, of: t.TypedExpr) -> tuple[t.TypedExpr, Known]:
         if not isinstance(of.type, MapType | Unknown):
-            self.report.say("not_a_map", f"`has \"…\"` asks a map, this is `{show(of.type)}`", node.of.span)
+            self.report.say("not_a_map", f'`has "…"` asks a map, this is `{show(of.type)}`', node.of.span)
         key = self._constant(node.name.text, STRING, node.name.span)
         path = key_path(of, key)
         return self._make(t.HasKey, node.span, of, key), Known(frozenset([path]) if path else NOTHING)
@@ -325,7 +326,7 @@ class ExpressionChecker:
                     return self._wrong("bad_spiffe_pattern", f"`{node.value}` is not a SPIFFE ID", node.span, hint)
                 return self._constant(node.value, SPIFFE_ID, node.span)
             case "now":
-                hint = "write `now < t`, `now >= t` or `now within mon..fri 09:00..17:00 \"Europe/Berlin\"`"
+                hint = 'write `now < t`, `now >= t` or `now within mon..fri 09:00..17:00 "Europe/Berlin"`'
                 return self._wrong("clock_form", "the clock may only be compared", node.span, hint)
             case _:
                 assert_never(node.kind)
@@ -378,7 +379,9 @@ class ExpressionChecker:
         hit = record.find(name.text)
         if hit is None:
             known = [f.name for f in record.fields]
-            self.report.unknown(f"`{name}` in `{show(of.type)}`: no attribute", name.text, name.span, known, "unknown_attribute")
+            self.report.unknown(
+                f"`{name}` in `{show(of.type)}`: no attribute", name.text, name.span, known, "unknown_attribute"
+            )
             return None
         index, found = hit
         claimed = frozenset([_label(of, name.text)]) if found.trust is Trust.CLAIMED else frozenset()
@@ -421,7 +424,12 @@ class ExpressionChecker:
         path = path_of(found)
         if isinstance(found, t.AttributeOf) and path and path not in facts:
             self._demand_workload(found.of, node.of.span, facts)
-        if isinstance(found, t.FieldOf) and isinstance(found.of, t.Root) and found.of.name == "gate" and ("gate",) not in facts:
+        if (
+            isinstance(found, t.FieldOf)
+            and isinstance(found.of, t.Root)
+            and found.of.name == "gate"
+            and ("gate",) not in facts
+        ):
             hint = f"write `gate has {node.name} and …`"
             self.report.say("unguarded_gate", "there may be no gate here", node.of.span, hint)
             return
@@ -594,10 +602,14 @@ class ExpressionChecker:
             if operand.type == BOOL and any(t.is_clocked(e) for e in t.walk(operand)):
                 self.report.say("clock_value", "a clock comparison cannot be a value here", operand.span)
 
-    def _set(self, node: n.SetOf, items: tuple[n.Expr, ...], facts: Facts, expected: Type) -> t.TypedExpr:
+    def _set(
+        self, node: n.SetOf, items: tuple[n.Expr | n.Record, ...], facts: Facts, expected: Type
+    ) -> t.TypedExpr:
         of: Type = expected.of if isinstance(expected, SetType) else UNKNOWN
         typed: list[t.TypedExpr] = []
         for item in items:
+            if isinstance(item, n.Record):
+                return self._wrong("bad_type", "a record stands only in the data of a test", item.span)
             element = self._value(item, facts, of)
             if not agree(element.type, of):
                 message = f"one element is `{show(of)}`, this one `{show(element.type)}`"
@@ -626,9 +638,7 @@ class ExpressionChecker:
         # variables that can be seen at once share a number.
         outer = self.around
         variable = t.Variable(name, outer.quantifiers + 1, of, span=node.variable.span, claimed=over.claimed)
-        self.around = replace(
-            outer, variables={**outer.variables, name: variable}, quantifiers=outer.quantifiers + 1
-        )
+        self.around = replace(outer, variables={**outer.variables, name: variable}, quantifiers=outer.quantifiers + 1)
         body, _ = self._condition(node.body, facts)
         self.around = outer
         return self._make(t.Quantified, node.span, node.kind, variable, over, body)
@@ -638,7 +648,7 @@ class ExpressionChecker:
     def _method(self, node: n.Method, facts: Facts) -> t.TypedExpr:
         of = self._value(node.of, facts)
         kind = "set" if isinstance(of.type, SetType) else "string" if of.type == STRING else None
-        builtin = METHODS.get((kind, node.name.text)) if kind else None  # type: ignore[call-overload]  # the kind is one of two
+        builtin = METHODS.get((kind, node.name.text)) if kind else None
         if builtin is None:
             if of.type != UNKNOWN:
                 known = [name for k, name in METHODS if k == kind]
@@ -655,8 +665,9 @@ class ExpressionChecker:
             expected: Type = SetType(element) if builtin.takes == "set" else element
             argument = self._expect(node.arguments[0], facts, expected)
             self._refuse_clock((argument,))
-        cls = t.SetCall if kind == "set" else t.TextCall
-        return self._make(cls, node.span, builtin.name, of, argument)
+        if kind == "set":
+            return self._make(t.SetCall, node.span, builtin.name, of, argument)
+        return self._make(t.TextCall, node.span, builtin.name, of, argument)
 
     def _call(self, node: n.Call, facts: Facts) -> t.TypedExpr:
         name = node.name.text
@@ -704,12 +715,16 @@ class ExpressionChecker:
         for argument, parameter in zip(node.arguments, define.parameters, strict=True):
             expected = self._parameter_type(parameter)
             bound[parameter.name.text] = self._expect(argument, facts, expected)
+        self._nodes += 1
         if self._nodes > EXPANDED_NODES_MAX:
             return self._wrong("too_costly", "definitions written out are too large here", node.span)
         outer = self.around
         self._expanding.append(define.name.text)
         self.around = replace(outer, roots_visible=False, variables=bound, workload_present=outer.workload_present)
+        before = self._nodes
         body = self._value(define.body, facts)
+        if not self._expanding[:-1]:
+            self.expanded += self._nodes - before
         self.around = outer
         self._expanding.pop()
         return body
@@ -753,6 +768,7 @@ class ExpressionChecker:
         return cls(*parts, span=span, claimed=claimed)
 
     def _constant(self, value: Any, type_: Type, span: Span, shown: Type | None = None) -> t.Constant:
+        self._nodes += 1
         return t.Constant(value, shown if shown is not None else type_, span=span)
 
     def _wrong(self, code: str, message: str, span: Span, hint: str | None = None) -> t.Constant:
@@ -810,7 +826,7 @@ def _needs_expectation(node: n.Expr, variables: Mapping[str, t.TypedExpr]) -> bo
         case n.Name(text):
             return text not in _ROOTS and text not in variables
         case n.SetOf(items):
-            return all(_needs_expectation(i, variables) for i in items)
+            return all(not isinstance(i, n.Record) and _needs_expectation(i, variables) for i in items)
         case _:
             return False
 
@@ -823,7 +839,7 @@ def _label(of: t.TypedExpr, name: str | None = None) -> str:
 def _mismatch_hint(found: Type, expected: Type) -> str | None:
     match found, expected:
         case (Scalar.STRING, Scalar.INT) | (Scalar.INT, Scalar.STRING):
-            return "nothing is converted: `1` and `\"1\"` are different values"
+            return 'nothing is converted: `1` and `"1"` are different values'
         case Scalar.STRING, EntityType(name):
             return f'an entity is written `{name} "id"`'
         case Scalar.STRING, Scalar.SPIFFE_ID:

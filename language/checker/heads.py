@@ -40,9 +40,7 @@ def subject_condition(subjects: Iterable[SubjectDecl], vocabulary: Vocabulary, s
             found.append(t.Matches(root, subject.pattern, span=span))
         elif subject.within is not None:
             found.append(
-                t.And(
-                    (t.HasWorkload(span=span), below(root, WORKLOAD, subject.within, vocabulary, span)), span=span
-                )
+                t.And((t.HasWorkload(span=span), below(root, WORKLOAD, subject.within, vocabulary, span)), span=span)
             )
     return either(found, span) if found else None
 

@@ -102,7 +102,9 @@ class RouteChecker:
             self.report.say("action_not_on_type", message, node.type.span)
             return None
         id_ = self._route_value(node.id, parameters, STRING, EntityType(node.type.text))
-        return t.RouteTarget(action.name, node.type.text, id_, self._context(node, action.context, parameters), span=node.span)
+        return t.RouteTarget(
+            action.name, node.type.text, id_, self._context(node, action.context, parameters), span=node.span
+        )
 
     def _context(self, node: n.Target, record: RecordType, parameters: set[str]) -> tuple[t.RouteValue | None, ...]:
         entries = {e.name.text: e for e in (node.context.entries if node.context else ())}
@@ -113,16 +115,16 @@ class RouteChecker:
                 self.report.say("unknown_attribute", message, entry.name.span, did_you_mean(name, known))
         values: list[t.RouteValue | None] = []
         for field in record.fields:
-            entry = entries.get(field.name)
-            if entry is None:
+            told = entries.get(field.name)
+            if told is None:
                 if not field.optional:
                     self.report.say("missing_field", f"the context of `{node.action}` needs `{field.name}`", node.span)
                 values.append(None)
-            elif isinstance(entry.value, n.Record):
-                self.report.say("bad_route", "a route cannot make a record", entry.span)
+            elif isinstance(told.value, n.Record):
+                self.report.say("bad_route", "a route cannot make a record", told.span)
                 values.append(None)
             else:
-                values.append(self._route_value(entry.value, parameters, field.type, None))
+                values.append(self._route_value(told.value, parameters, field.type, None))
         return tuple(values)
 
     def _route_value(self, node: n.Expr, parameters: set[str], type_: Type, entity: EntityType | None) -> t.RouteValue:

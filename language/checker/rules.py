@@ -305,5 +305,3 @@ def _root_words(conditions: tuple[n.Condition, ...]) -> set[str]:
     """The roots that the conditions may read, by their written names; an enum member of that name does no harm."""
     text = " ".join(c.span.text for c in conditions)
     return {word for word in ("context", "resource") if word in text}
-
-

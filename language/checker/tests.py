@@ -39,7 +39,7 @@ from language.types import (
     Type,
 )
 from language.values import show_value
-from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, WORKLOAD, EntityDecl, Vocabulary
+from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, WORKLOAD, EntityDecl, TaskDecl, Vocabulary
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z, a Thursday: where a test that does not say starts
 NO_END = 10 * 365 * 86_400_000_000
@@ -237,7 +237,8 @@ class _Case:
         for spiffe_id in (given.holder, given.opener):
             if spiffe_id is not None:
                 self._spiffe_id(spiffe_id, given.span)
-        opener = given.opener or "spiffe://opener.test/of/tests"
+        holder = given.holder or self.base.workload
+        opener = given.opener or _some_opener(decl, holder)
         self.tasks[given.name.text] = TaskData(
             decl.kind,
             given.name.text,
@@ -247,6 +248,8 @@ class _Case:
             self._proofs(given.proof),
             opener,
             given.holder,
+            given.depth,
+            "parent" if given.depth else None,
         )
 
     def _proofs(self, nodes: tuple[n.Ident, ...]) -> frozenset[str]:
@@ -390,6 +393,8 @@ class _Case:
                 return {e.name.text: self._entry(e.value, STRING) for e in node.entries}
             self.report.say("type_mismatch", "a record does not stand here", node.span)
             return None
+        if isinstance(node, n.SetOf) and isinstance(type_, SetType) and isinstance(type_.of, RecordType):
+            return [self._entry(item, type_.of) for item in node.items]
         return _foreign(self._constant(node, type_), type_)
 
     def _constant(self, node: n.Expr, type_: Type) -> Any:
@@ -399,6 +404,17 @@ class _Case:
             self.report.say("not_constant", "a test's data is constant", node.span)
             return None
         return typed.value
+
+
+def _some_opener(decl: TaskDecl, holder: str | None) -> str | None:
+    """Who opened a task when a test does not say: somebody who may."""
+    for opener in decl.openers:
+        if opener.is_anyone:
+            return "spiffe://opener.test/of/tests"
+        if opener.pattern is not None:
+            segments = ["any" if s == "*" else s for s in opener.pattern.segments]
+            return "spiffe://" + "/".join([*segments, "any"] if opener.pattern.rest else segments)
+    return holder if decl.holder_opens else None
 
 
 def _foreign(value: Any, type_: Type) -> Any:

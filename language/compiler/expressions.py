@@ -298,7 +298,9 @@ class ExpressionEmitter:
         if expr.same_type:
             parts.append(compare(self.value(expr.item), ast.Eq(), self.value(expr.target)))
         if expr.ancestors is not None:
-            parts.append(compare(self.value(expr.target), ast.In(), item(self._record(expr.item, expr.entity), expr.ancestors)))
+            parts.append(
+                compare(self.value(expr.target), ast.In(), item(self._record(expr.item, expr.entity), expr.ancestors))
+            )
         return either(*parts)
 
     def _below_any(self, expr: t.BelowAny) -> ast.expr:
@@ -343,5 +345,3 @@ class ExpressionEmitter:
 
     def _row_key(self, expr: t.Related) -> ast.expr:
         return ast.Tuple([self.value(a) for a in expr.arguments], ast.Load())
-
-

@@ -61,7 +61,7 @@ class _LeafEmitter:
             body += [_assign("deny_rule", number(0)), _assign("allow_rule", number(0))]
         body += self._families(lambda f: f.fallible, keep=True)
         if careful:
-            body.append(_if(compare(name("deny"), ast.Eq(), number(FOREVER)), [self._return_deny()]))
+            body.append(_if(compare(name("deny"), ast.Eq(), number(FOREVER)), self._return("deny", name("deny_rule"))))
         body += self._families(lambda f: f.effect == "deny" and not f.fallible and not f.timed, keep=False)
         body += self._families(lambda f: f.effect == "deny" and not f.fallible and f.timed, keep=True)
         body += self._families(lambda f: f.effect == "allow" and not f.fallible and not f.timed, keep=timed)
@@ -117,7 +117,7 @@ class _LeafEmitter:
         life: ast.expr = number(FOREVER)
         if lives:
             life = call(name("min"), *lives) if len(lives) > 1 else lives[0]
-        body = self._note(family.effect, life, rule) if keep else [ast.Return(self._decided(family.effect, rule))]
+        body = self._note(family.effect, life, rule) if keep else self._return(family.effect, rule)
         return [_if(both(*untimed), body)] if untimed else body
 
     def _note(self, effect: str, life: ast.expr, rule: ast.expr) -> _Body:
@@ -130,10 +130,7 @@ class _LeafEmitter:
         index = family.index
         assert index is not None
         table, columns, rest = self._table(family, index)
-        if rest:
-            one_by_one = [s for row in rest for s in self._row(family, row, keep=keep)]
-        else:
-            one_by_one = []
+        one_by_one = [s for row in rest for s in self._row(family, row, keep=keep)]
         settled = set(index.parts) if isinstance(index, EqualityIndex) else {index.part}
         emitter = ExpressionEmitter(self.names, self.listing)
         emitter.holes = {hole: name(f"c{hole}") for hole in columns}
@@ -145,9 +142,9 @@ class _LeafEmitter:
         if isinstance(index, EqualityIndex):
             operands = [emitter.value(o) for o in index.operands]
             key = operands[0] if len(operands) == 1 else ast.Tuple(operands, ast.Load())
-            loop: ast.stmt = _for(target, method(rows, "get", key, ast.Constant(())), inner)
+            loop: ast.stmt = _for(target, method(rows, "get", key, ast.Tuple([], ast.Load())), inner)
         else:
-            found = _for(target, method(name("rows"), "get", name("key"), ast.Constant(())), inner)
+            found = _for(target, method(name("rows"), "get", name("key"), ast.Tuple([], ast.Load())), inner)
             loop = _for(store("key"), self._elements(emitter, index), [found])
             inner = [_assign("rows", rows), loop]
         span = family.shape[0].span
@@ -199,8 +196,8 @@ class _LeafEmitter:
         assert effect == "deny"
         return ast.Tuple([rule, number(FOREVER), number(FOREVER), number(0)], ast.Load())
 
-    def _return_deny(self) -> ast.stmt:
-        return ast.Return(self._decided("deny", name("deny_rule")))
+    def _return(self, effect: str, rule: ast.expr) -> _Body:
+        return [ast.Return(self._decided(effect, rule))]
 
     def _verdict(self) -> ast.expr:
         return call(name("verdict"), name("deny"), name("deny_rule"), name("allow"), name("allow_rule"))

@@ -245,4 +245,3 @@ def _show_leaf(leaf: LeafPlan) -> str:
 def _show_index(index: Index) -> str:
     operands: Iterable[t.TypedExpr] = index.operands if isinstance(index, EqualityIndex) else [index.elements]
     return "by " + " and ".join(o.span.text for o in operands)
-

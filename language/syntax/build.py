@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from lark import Token, Transformer
@@ -43,10 +44,7 @@ def _span_of(child: Any) -> Span:
 
 
 def _span(children: list[Any]) -> Span:
-    first, last = children[0], children[-1]
-    start = first.start_pos if isinstance(first, Token) else first.span.start
-    end = last.start_pos + len(last) if isinstance(last, Token) else last.span.end
-    return Span(current_source.get(), start, end)
+    return Span(current_source.get(), _span_of(children[0]).start, _span_of(children[-1]).end)
 
 
 def _ident(token: Token) -> n.Ident:
@@ -373,7 +371,7 @@ class Build(Transformer[Token, Any]):
                 return n.Literal("bool", token.type == "TRUE", span=span)
 
     def group_(self, c: list[Any]) -> n.Expr:
-        return cast(n.Expr, c[1])
+        return cast(n.Expr, replace(c[1], span=_span(c)))
 
     def quantifier(self, c: list[Any]) -> n.Quantified:
         span, kind = _span(c), c[1].value
@@ -384,7 +382,8 @@ class Build(Transformer[Token, Any]):
         span, items = _span(c), _nodes(c)
         if len(items) > ELEMENTS_MAX:
             _report("too_many_elements", f"a set has at most {ELEMENTS_MAX} elements, this one {len(items)}", span)
-        return n.SetOf(items, span=span, depth=_depth(span, *items))
+        deep = [i for i in items if isinstance(i, n.Expression)]
+        return n.SetOf(items, span=span, depth=_depth(span, *deep))
 
     # ---- routes
 
@@ -426,28 +425,27 @@ class Build(Transformer[Token, Any]):
         return n.GivenWorkload(str(c[2]), _find(c, n.Record), _find(c, _Parents) or (), span=_span(c))
 
     def given_user(self, c: list[Any]) -> n.GivenEntity:
-        return n.GivenEntity(
-            _ident(c[2]), _text(c[3]), _find(c, n.Record), _find(c, _Parents) or (), True, span=_span(c)
-        )
+        return n.GivenEntity(_ident(c[2]), _text(c[3]), _find(c, n.Record), _find(c, _Parents) or (), True, span=_span(c))
 
     def given_entity(self, c: list[Any]) -> n.GivenEntity:
-        return n.GivenEntity(
-            _ident(c[1]), _text(c[2]), _find(c, n.Record), _find(c, _Parents) or (), False, span=_span(c)
-        )
+        return n.GivenEntity(_ident(c[1]), _text(c[2]), _find(c, n.Record), _find(c, _Parents) or (), False, span=_span(c))
 
     def given_task(self, c: list[Any]) -> n.GivenTask:
         holder = opener = lasting = None
+        depth = 0
         for i, child in enumerate(c):
             match child:
                 case Token(type="HELD"):
                     holder = str(c[i + 2])
                 case Token(type="OPENED"):
                     opener = str(c[i + 2])
+                case Token(type="INT"):
+                    depth = _read(parse_int, child, 0)
                 case Token(type="DURATION"):
                     lasting = _duration(child)
         proof = _idents(c[5:])
         facts = _find(c, n.Record)
-        return n.GivenTask(_ident(c[2]), _ident(c[4]), facts, holder, opener, lasting, proof, span=_span(c))
+        return n.GivenTask(_ident(c[2]), _ident(c[4]), facts, holder, opener, lasting, depth, proof, span=_span(c))
 
     def given_gate(self, c: list[Any]) -> n.GivenGate:
         return n.GivenGate(str(c[2]), _find(c, n.Record), span=_span(c))

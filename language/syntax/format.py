@@ -13,9 +13,9 @@ from language.diagnostics import Diagnostic
 from language.source import Source
 from language.syntax import nodes as n
 from language.syntax.layout import Printer
+from language.syntax.literals import format_duration, format_instant, quote
 from language.syntax.parse import parse
 from language.syntax.show import show_expr, show_record, show_scope, show_subject, show_type
-from language.syntax.literals import format_duration, format_instant, quote
 
 RULE_WORD_WIDTH = 6  # `unless`
 TASK_WORD_WIDTH = 8  # `carries`
@@ -221,6 +221,7 @@ def _given(given: n.Given) -> str:
             parts += [f"held by {given.holder}"] if given.holder else []
             parts += [f"opened by {given.opener}"] if given.opener else []
             parts += [f"lasting {format_duration(given.lasting)}"] if given.lasting is not None else []
+            parts += [f"depth {given.depth}"] if given.depth else []
             parts += [f"proof {_names(given.proof)}"] if given.proof else []
             return " ".join(parts)
         case n.GivenGate(gate_id, attributes):
@@ -252,7 +253,7 @@ def _step(step: n.Step) -> str:
 
 
 def _outcome(outcome: n.Outcome) -> str:
-    parts = [outcome.effect]
+    parts: list[str] = [outcome.effect]
     parts += [f"until {_moment(outcome.until)}"] if outcome.until is not None else []
     parts += [f"by {outcome.rule}"] if outcome.rule is not None else []
     parts += [f"because {outcome.reason}"] if outcome.reason is not None else []

@@ -109,7 +109,7 @@ class Printer:
         taken = []
         while self.comments:
             comment = self.comments[0]
-            behind = comment.start < line_end and not self.source.text[end : comment.start].strip()
+            behind = comment.start < line_end and not self.source.text[end : comment.start].strip(" \t,")
             if comment.start >= end and not behind:
                 break
             taken.append(self.comments.pop(0))

@@ -52,7 +52,7 @@ def _unescape(match: re.Match[str]) -> str:
             raise BadLiteral(f"`\\{escape}` is not a character")
         return chr(point)
     if escape not in _ESCAPES:
-        raise BadLiteral(f"unknown escape `\\{escape}`; known are \\\" \\\\ \\n \\r \\t \\u{{…}}")
+        raise BadLiteral(f'unknown escape `\\{escape}`; known are \\" \\\\ \\n \\r \\t \\u{{…}}')
     return _ESCAPES[escape]
 
 

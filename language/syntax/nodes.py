@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 from language.source import Source, Span
 from language.tree import Tree, node
 
+
 @node
 class Node(Tree):
     span: Span = field(compare=False, repr=False, kw_only=True)
@@ -80,7 +81,7 @@ class Index(Expression):
 
 @node
 class SetOf(Expression):
-    items: tuple[Expr, ...]
+    items: tuple[Expr | Record, ...]  # records stand only in a test's data
 
 
 @node
@@ -541,6 +542,7 @@ class GivenTask(Node):
     holder: str | None
     opener: str | None
     lasting: int | None
+    depth: int
     proof: tuple[Ident, ...]
 
 
@@ -614,9 +616,7 @@ class Test(Declaration):
     steps: tuple[Step, ...]
 
 
-Statement = (
-    Enum | Entity | Workload | Relation | Action | Group | Task | Define | Rule | HttpRoutes | TcpRoutes | Test
-)
+Statement = Enum | Entity | Workload | Relation | Action | Group | Task | Define | Rule | HttpRoutes | TcpRoutes | Test
 
 
 @node

@@ -25,6 +25,7 @@ from language.syntax.build import NESTING_MAX, Build, current_diagnostics, curre
 FILE_BYTES_MAX = 3 * 1024 * 1024
 LINE_MAX = 64 * 1024
 STATEMENT_MAX = 256 * 1024
+STATEMENTS_MAX = 100_000  # lines that can start one, and blocks that end
 SYNTAX_ERRORS_MAX = 20
 
 
@@ -49,6 +50,8 @@ def parse(source: Source) -> tuple[n.Module, list[Diagnostic]]:
             text = blanked
         else:
             found += attempt
+            if any(d.code == "nesting_too_deep" for d in attempt):
+                return _empty(source), found  # no later pass may meet a tree that its recursion cannot follow
             return replace(_module(source, items, comments, found), broken=broken), found
     return _empty(source), found
 
@@ -79,7 +82,10 @@ def _parser() -> Lark:
     table = stored["data"]["parser"]["parser"]
     table["states"] = {int(state): actions for state, actions in table["states"].items()}  # JSON has only texts as keys
     memo = {int(number): each for number, each in stored["memo"].items()}
-    return Lark._load_from_dict(stored["data"], memo, transformer=Build())
+    parser: Lark = Lark._load_from_dict(  # type: ignore[no-untyped-call]  # as lark's own stand-alone parsers do
+        stored["data"], memo, transformer=Build()
+    )
+    return parser
 
 
 def _module(source: Source, items: list[Any], comments: tuple[n.Comment, ...], found: list[Diagnostic]) -> n.Module:
@@ -127,7 +133,7 @@ _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff]"
 )
-_LONG_LINE = re.compile(r"[^\n]{%d}" % (LINE_MAX + 1))
+_LONG_LINE = re.compile(rf"[^\n]{{{LINE_MAX + 1}}}")
 
 
 def _scan(source: Source, found: list[Diagnostic]) -> tuple[n.Comment, ...]:
@@ -149,7 +155,7 @@ def _scan(source: Source, found: list[Diagnostic]) -> tuple[n.Comment, ...]:
         found.append(Diagnostic("forbidden_character", f"the invisible character {name} may not stand here", span, hint))
     comments: list[n.Comment] = []
     opened: list[int] = []
-    boundary = 0
+    boundary = boundaries = 0
     for match in _LANDMARK.finditer(text):
         start, mark = match.start(), match[0]
         kind = mark[0]
@@ -165,12 +171,17 @@ def _scan(source: Source, found: list[Diagnostic]) -> tuple[n.Comment, ...]:
         elif kind in ")]}":
             if opened:
                 opened.pop()
-        if not opened and kind in "\n}":
-            boundary = start
-        elif start - boundary > STATEMENT_MAX:
+        if start - boundary > STATEMENT_MAX:
             span = Span(source, boundary, boundary + 1)
             found.append(Diagnostic("statement_too_large", f"a statement has at most {STATEMENT_MAX} characters", span))
             return ()
+        if not opened and kind in "\n}":
+            boundary = start
+            boundaries += 1
+            if boundaries > STATEMENTS_MAX:
+                span = Span(source, start, start + 1)
+                found.append(Diagnostic("too_many_elements", "a file has too many statements; split it", span))
+                return ()
     if len(text) - boundary > STATEMENT_MAX:
         span = Span(source, boundary, boundary + 1)
         found.append(Diagnostic("statement_too_large", f"a statement has at most {STATEMENT_MAX} characters", span))
@@ -320,4 +331,3 @@ def _expected(error: UnexpectedInput) -> str:
     if len(words) > 12:
         words = [*words[:12], "…"]
     return ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1] if words else ""
-

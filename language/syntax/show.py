@@ -74,7 +74,7 @@ def _show(expr: n.Expr) -> str:
         case n.Call(name, arguments):
             return f"{name}({_list(arguments)})"
         case n.SetOf(items):
-            return f"[{_list(items)}]"
+            return f"[{', '.join(_entry(i) for i in items)}]"
         case n.Quantified(kind, variable, over, body):
             return f"({kind} {variable} in {show_expr(over)}: {show_expr(body)})"
         case n.Literal():

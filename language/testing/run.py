@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
 from language.compiler.load import Bundle, Outcome, Result
 from language.directory import Directory, DirectoryError
-from language.explain import Answer
+from language.explain import Answer, conditions
 from language.inputs import FOREVER, Inputs
 from language.source import Span
 from language.syntax.literals import format_duration, format_instant
@@ -63,8 +63,8 @@ class Coverage:
     def note(self, answer: Answer) -> None:
         for rule in answer.considered:
             whole: dict[Span, list[bool]] = {}
-            for conjunct in rule.conjuncts:
-                whole.setdefault(conjunct.span, []).append(conjunct.truth == "true")
+            for span, is_true in (part for conjunct in rule.conjuncts for part in conjunct.parts):
+                whole.setdefault(span, []).append(is_true)
             for span, truths in whole.items():
                 self.seen.setdefault((rule.rule, span), set()).add(all(truths))
 
@@ -84,9 +84,10 @@ def clause_coverage(bundle: Bundle, coverage: Coverage) -> tuple[ClauseCoverage,
     for rule in bundle.program.rules:
         for instances in rule.instances.values():
             for conjunct in (c for i in instances for c in i.conjuncts):
-                seen = coverage.seen.get((rule.name, conjunct.span), set())
-                key = (rule.name, conjunct.span)
-                found[key] = ClauseCoverage(rule.name, conjunct.clause, conjunct.span, True in seen, False in seen)
+                for part in conditions(conjunct.expr):
+                    key = (rule.name, part.span)
+                    seen = coverage.seen.get(key, set())
+                    found[key] = ClauseCoverage(rule.name, conjunct.clause, part.span, True in seen, False in seen)
     return tuple(sorted(found.values(), key=lambda c: (c.span.source.path, c.span.start)))
 
 
@@ -175,9 +176,7 @@ def _agrees(result: Result, answer: Answer) -> bool:
     )
 
 
-def _compare(
-    check: Check, test: PolicyTest, result: Result, until: int, answer: Answer | None
-) -> list[Failure]:
+def _compare(check: Check, test: PolicyTest, result: Result, until: int, answer: Answer | None) -> list[Failure]:
     """What the step expected against what was decided."""
     expected, outcome = check.expected, result.outcome
     wrong: list[str] = []

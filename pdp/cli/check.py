@@ -14,7 +14,9 @@ from pdp.store.files import find_files, load_data, read_sources
 def check(
     path: Path = typer.Argument(..., help="A policy file, or a folder with policies, tests and data."),
     format: CheckFormat = typer.Option(CheckFormat.TEXT, help="How findings are printed."),
-    show_plan: bool = typer.Option(False, "--plan", help="Print how each action is decided: what it reads, what is indexed."),
+    show_plan: bool = typer.Option(
+        False, "--plan", help="Print how each action is decided: what it reads, what is indexed."
+    ),
 ) -> None:
     """Compile policies, tests and data, and say everything that is wrong with them."""
     found = find_files(path, with_tests=True)

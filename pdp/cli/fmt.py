@@ -17,7 +17,9 @@ from pdp.store.files import find_files, read_sources
 def fmt(
     path: Path = typer.Argument(..., help="A policy file, or a folder."),
     check: bool = typer.Option(False, "--check", help="Change nothing; exit 1 when a file is not in canonical form."),
-    diff: bool = typer.Option(False, "--diff", help="Change nothing; print what would change, and exit 1 if anything would."),
+    diff: bool = typer.Option(
+        False, "--diff", help="Change nothing; print what would change, and exit 1 if anything would."
+    ),
 ) -> None:
     """Lay policies out in their one canonical form. Comments stay; the meaning never changes."""
     sources = read_sources(find_files(path, with_tests=True).policies)

@@ -18,7 +18,9 @@ _FILES = {
 }
 
 
-def init(directory: Path = typer.Argument(Path("policies"), help="Where to put it; files that exist are left alone.")) -> None:
+def init(
+    directory: Path = typer.Argument(Path("policies"), help="Where to put it; files that exist are left alone."),
+) -> None:
     """Make a small working policy set with tests, to start from."""
     template = files("pdp.cli").joinpath("template")
     targets = {source: directory / target for source, target in _FILES.items()}

@@ -55,7 +55,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = FINDING
-    except Exception as error:  # noqa: BLE001  # the edge of the process: the last place that can say something useful
+    except Exception as error:  # the edge of the process: the last place that can say something useful
         typer.echo(f"pdp: internal error: {type(error).__name__}: {error}", err=True)
         if _debug():
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,18 +29,18 @@ from pdp.model.decision import Decision
 OK, FINDING, USAGE, NOT_COMPILED, INTERNAL = range(5)
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
 
 
-class CheckFormat(str, Enum):
+class CheckFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     GITHUB = "github"
 
 
-class TestFormat(str, Enum):
+class TestFormat(StrEnum):
     __test__ = False
 
     TEXT = "text"

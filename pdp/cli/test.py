@@ -32,7 +32,9 @@ def test(
     path: Path = typer.Argument(..., help="A policy file, or a folder with policies and tests."),
     run: str | None = typer.Option(None, "--run", help="Only tests whose name matches this regular expression."),
     coverage: bool = typer.Option(False, "--coverage", help="Show which clauses were never seen true, or never false."),
-    threshold: float | None = typer.Option(None, "--threshold", min=0, max=100, help="Exit 1 below this coverage in percent."),
+    threshold: float | None = typer.Option(
+        None, "--threshold", min=0, max=100, help="Exit 1 below this coverage in percent."
+    ),
     junit: Path | None = typer.Option(None, "--junit", help="Also write the results to this file, as JUnit XML."),
     watch: bool = typer.Option(False, "--watch", help="Run again whenever a file changes."),
     fail_on_empty: bool = typer.Option(False, "--fail-on-empty", help="Exit 1 when no test ran."),
@@ -134,5 +136,3 @@ def _state(path: Path) -> object:
         return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     except (OSError, PdpError) as error:
         return str(error)
-
-

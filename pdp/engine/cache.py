@@ -17,9 +17,9 @@ class DecisionCache:
         self._entries: dict[tuple[str, Key], tuple[int, Result]] = {}
         self._entries_max = entries_max
 
-    def decide(self, bundle: Bundle, leaf: Leaf, inputs: Inputs, data_version: int = 0) -> Result:
+    def decide(self, bundle: Bundle, leaf: Leaf, inputs: Inputs) -> Result:
         """The remembered decision, or a fresh one."""
-        key = (bundle.digest, decision_key(leaf, inputs, data_version))
+        key = (bundle.digest, decision_key(leaf, inputs))
         entry = self._entries.get(key)
         if entry is not None and entry[0] <= inputs.now < entry[1].held_until:
             return entry[1]

@@ -18,12 +18,12 @@ _WHOLE = ("resource_id", "user_id", "workload_id", "user_type", "task_kind", "ta
 _FIELDS = ("context", "task", "gate", "location")
 
 
-def decision_key(leaf: Leaf, inputs: Inputs, data_version: int) -> Key:
-    """The key of these inputs in this leaf. `data_version` stands for what is reached through references and rows."""
-    return (leaf.action, leaf.resource_type, *[_part(read, inputs, data_version) for read in leaf.footprint])
+def decision_key(leaf: Leaf, inputs: Inputs) -> Key:
+    """The key of these inputs in this leaf."""
+    return (leaf.action, leaf.resource_type, *[_part(read, inputs) for read in leaf.footprint])
 
 
-def _part(read: Read, inputs: Inputs, data_version: int) -> Any:
+def _part(read: Read, inputs: Inputs) -> Any:
     if read.root in _WHOLE:
         return getattr(inputs, read.root)
     if read.root in _RECORDS:
@@ -34,8 +34,10 @@ def _part(read: Read, inputs: Inputs, data_version: int) -> Any:
         fields = getattr(inputs, read.root)
         # A task of another kind has other fields; its kind is in the key as well.
         return None if fields is None or len(fields) <= read.index else fields[read.index]
-    if read.root in ("records", "rows"):
-        return data_version
+    if read.root == "records":  # reached through a reference: any record of the type could matter
+        return inputs.epochs[read.part]
+    if read.root == "rows":
+        return inputs.epochs[f"rows {read.part}"]
     if read.root == "now":
         return None  # time is never in a key: it bounds the entry
     raise PdpError("invalid_argument", f"unknown read `{read}`")

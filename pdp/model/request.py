@@ -71,9 +71,8 @@ class Request:
             raise _bad("action", self.action, "an action's name")
         resource, told = _entity(self.resource, "resource")
         user, user_told = _entity(self.user, "user") if self.user is not None else (None, False)
-        workload, process = self.workload, None
-        if isinstance(workload, Workload):
-            workload, process = workload.id, workload.process
+        named = self.workload
+        workload, process = (named.id, named.process) if isinstance(named, Workload) else (named, None)
         if workload is not None and not isinstance(workload, str):
             raise _bad("workload", workload, "a SPIFFE ID")
         return RequestData(

@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from language import BadLiteral, Diagnostic, Directory, DirectoryError, EntityData, PolicyErrors, RowData, Source
-from language import describe, parse_instant
+from language import (
+    BadLiteral,
+    Diagnostic,
+    Directory,
+    DirectoryError,
+    EntityData,
+    PolicyErrors,
+    RowData,
+    Source,
+    describe,
+    parse_instant,
+)
 from pdp.errors import PdpError
 from pdp.store.strict_data import BadData, read_json, read_ndjson, read_yaml
 
@@ -156,9 +166,7 @@ _ENTITY_KEYS = {"type", "id", "attributes", "parents"}
 _ROW_KEYS = {"relation", "of", "until"}
 
 
-def _sort_record(
-    record: Any, where: str, entities: list[tuple[str, EntityData]], rows: list[tuple[str, RowData]]
-) -> None:
+def _sort_record(record: Any, where: str, entities: list[tuple[str, EntityData]], rows: list[tuple[str, RowData]]) -> None:
     if not isinstance(record, dict):
         raise BadData(f"found {describe(record)}, expected a record")
     allowed = _ROW_KEYS if "relation" in record else _ENTITY_KEYS

@@ -77,7 +77,7 @@ def _entity(value: Any, where: str) -> Resource:
     parents = fields.get("parents")
     attributes = _object(fields["attributes"], f"{where}.attributes") if "attributes" in fields else None
     told = [tuple(_list(p, f"{where}.parents")) for p in _list(parents, f"{where}.parents")] if parents is not None else None
-    return Resource(fields["type"], fields["id"], attributes, told)  # type: ignore[arg-type]  # the shape of each is checked in `data`
+    return Resource(fields["type"], fields["id"], attributes, told)
 
 
 def _workload(value: Any) -> str | Workload | None:

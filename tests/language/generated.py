@@ -143,7 +143,8 @@ class _Maker:
             carries = f"  carries {', '.join(_field(f) for f in facts)}\n" if facts else ""
             mays = "\n".join(f"  may {a} on {', '.join(on)}" for a, (on, _) in w.actions.items())
             found.append(
-                f"task {kind} {{\n{carries}  opened by spiffe://t.d/ci\n  who spiffe://t.d/**\n{mays}\n  lasts at most 20m\n}}"
+                f"task {kind} {{\n{carries}  opened by spiffe://t.d/ci\n  who spiffe://t.d/**\n{mays}\n"
+                "  lasts at most 20m\n}"
             )
         return found
 
@@ -166,7 +167,9 @@ class _Maker:
         if effect == "allow" and who == "none":
             who = "pattern"
         if who in ("pattern", "both"):
-            lines.append("who " + self.random.choice(["spiffe://t.d/w/*", "spiffe://t.d/**", "spiffe://t.d/w/a", "spiffe://t.d/*/a"]))
+            lines.append(
+                "who " + self.random.choice(["spiffe://t.d/w/*", "spiffe://t.d/**", "spiffe://t.d/w/a", "spiffe://t.d/*/a"])
+            )
             scope.workload = True
         if who == "in":
             lines.append(f"who workload in {self.random.choice(w.workload.parents)} {self.id()}")
@@ -311,7 +314,8 @@ class _Scope:
         if choice < 0.4:
             return self.related() or "true"
         if choice < 0.45:
-            return f"({r.choice(['any', 'all'])} x in [{self.maker.constant('Int')}, 1, 2]: x {r.choice(['==', '<'])} {self.int(1)})"
+            word, operator = r.choice(["any", "all"]), r.choice(["==", "<"])
+            return f"({word} x in [{self.maker.constant('Int')}, 1, 2]: x {operator} {self.int(1)})"
         reads = self.reads()
         if not reads:
             return self.clock()

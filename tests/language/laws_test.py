@@ -133,9 +133,7 @@ def test_order_and_files_mean_nothing(random: Random) -> None:
 
 def _statements(text: str) -> list[str]:
     module, _ = parse(Source("x", text))
-    return [
-        text[min([s.span.start, *(a.span.start for a in s.annotations)]) : s.span.end] for s in module.statements
-    ]
+    return [text[min([s.span.start, *(a.span.start for a in s.annotations)]) : s.span.end] for s in module.statements]
 
 
 @law
@@ -190,7 +188,7 @@ def test_nothing_outside_the_footprint_changes_an_answer(random: Random) -> None
             continue
         leaf = bundle.leaves[request.action, request.resource.type]
         answer = said(answer_of(bundle, request, inputs))
-        key = decision_key(leaf, inputs, 0)
+        key = decision_key(leaf, inputs)
         before = seen.setdefault(key, (answer, 0))
         assert before[0] == answer
 

@@ -1,0 +1,43 @@
+# Each target does its own set-up from a bare checkout: a virtual environment with the project and its tools.
+
+VENV   := .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.made-from-pyproject
+
+.PHONY: run test check nightly bench generate clean help
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[yaml]' --group dev
+	@touch $(STAMP)
+
+run: $(STAMP) ## the ledger example: checked, tested, decided and explained, allowed and denied
+	@BIN=$(BIN) bash policies/examples/ledger/run.sh
+
+test: $(STAMP) ## all tests, in a few minutes
+	$(BIN)/python -m pytest tests
+
+check: $(STAMP) ## style, types, import floors, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/floors_test.py
+	$(BIN)/python tools/generate.py --check
+
+nightly: $(STAMP) ## the laws over ten thousand generated cases each
+	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/laws_test.py tests/language/hostile_test.py
+
+bench: $(STAMP) ## speed, beside the peers, in one run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python -m bench.run
+
+generate: $(STAMP) ## write the generated files anew
+	$(BIN)/python tools/generate.py
+
+clean: ## forget the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis *.egg-info
