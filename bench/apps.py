@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ APPS = (
         "github",
         github,
         tuple((a, "Repository") for a in _LADDER),
-        tuple(zip(_LADDER, _LADDER[1:], strict=False)),
+        tuple(pairwise(_LADDER)),
         {5: 0.075, 50: 0.29},
     ),
     App(

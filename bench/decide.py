@@ -142,8 +142,8 @@ def _detail(found: dict[tuple[str, int], Samples], stores: int, passes: int) -> 
             f"{samples.allow_rate:.3f}", f"{theirs:.3f}" if theirs is not None else "",
         ))  # fmt: skip
     note = (
-        f"Microseconds, the clock's own {clock_overhead_us():.3f} included; {stores} stores of 500 requests, {passes} passes "
-        "for ours, one for Cedar. Cedar tells its engine's time in whole microseconds."
+        f"Microseconds, the clock's own {clock_overhead_us():.3f} included; {stores} stores of 500 requests, {passes} "
+        "passes for ours, one for Cedar. Cedar tells its engine's time in whole microseconds."
     )
     return Detail("Decisions of the OOPSLA applications", head, tuple(rows), note)
 

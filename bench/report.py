@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -16,7 +17,7 @@ class Figure:
 
     what: str
     ours: float
-    unit: str  # us, ms, s, or x for a growth
+    unit: str  # us, s, MiB, or x for a growth
     goal: float | None = None
     peer: str = ""
     peers: float | None = None
@@ -32,7 +33,7 @@ class Figure:
         margins = [self.goal / self.ours] if self.goal is not None else []
         if self.times is not None and self.ratio is not None:
             margins.append(self.ratio / self.times)
-        return min(margins)
+        return min(margins, default=math.inf)
 
     @property
     def goals(self) -> str:
@@ -41,6 +42,8 @@ class Figure:
 
     @property
     def verdict(self) -> str:
+        if not self.goals:
+            return "no goal at this size"
         return f"met, {self.margin:.1f} times over" if self.margin >= 1 else f"**missed** by {1 / self.margin:.2f} times"
 
 

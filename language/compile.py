@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from language.checker.check import Checked, Checker
 from language.compiler.load import Bundle, load
@@ -37,6 +39,10 @@ class Compiler:
         return load(checked.program, plan, sources, checked.tests, diagnostics)
 
     def _check(self, sources: tuple[Source, ...]) -> tuple[Checked, Plan | None, tuple[Diagnostic, ...]]:
+        with _without_collection():
+            return self._check_all(sources)
+
+    def _check_all(self, sources: tuple[Source, ...]) -> tuple[Checked, Plan | None, tuple[Diagnostic, ...]]:
         parsed = {}
         for source in sources:
             key = (source.path, source.digest)
@@ -51,6 +57,18 @@ class Compiler:
         found += [_too_costly(leaf.action, leaf.resource_type) for leaf in plan.leaves.values() if leaf.cost > LEAF_COST_MAX]
         diagnostics = sort_diagnostics(found)
         return checked, None if any(d.is_error for d in found) else plan, diagnostics
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Trees have no cycles, and a collector that walks millions of nodes again and again finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _too_costly(action: str, resource_type: str) -> Diagnostic:

@@ -501,4 +501,3 @@ def _nearest_first(considered: list[ExplainedRule]) -> tuple[ExplainedRule, ...]
         return (3 if rule.effect == "allow" else 4, len(rule.failing), rule.rule)
 
     return tuple(sorted(considered, key=rank))
-

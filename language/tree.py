@@ -7,10 +7,10 @@ Fields declared with `compare=False` take no part in equality: where something s
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, TypeVar, cast, dataclass_transform
+from operator import attrgetter
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 
@@ -18,33 +18,33 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def node(cls: type[T]) -> type[T]:
     """Declares a class of nodes; it derives from `Tree`."""
-    return dataclass(eq=False, repr=False, slots=True)(cls)
+    made = dataclass(eq=False, repr=False, slots=True)(cls)
+    names = [f.name for f in fields(made) if f.compare]  # type: ignore[arg-type]  # it has just been made one
+    tree = cast("type[Tree]", made)
+    tree.compared = staticmethod(attrgetter(*names)) if names else staticmethod(_nothing)
+    return made
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
 
 
 class Tree:
     """Equality, hash and a short text, by the fields that count."""
 
     __slots__ = ()
+    compared: ClassVar[Callable[[Any], Any]]
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
         if self.__class__ is not other.__class__:
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in compared_fields(self.__class__))
+        return bool(self.compared(self) == self.compared(other))
 
     def __hash__(self) -> int:
-        return hash((self.__class__, *[getattr(self, name) for name in compared_fields(self.__class__)]))
+        return hash((self.__class__, self.compared(self)))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in compared_fields(self.__class__))
+        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(cast(Any, self)) if f.compare)
         return f"{self.__class__.__name__}({shown})"
-
-
-@cache
-def _compared(cls: Hashable) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cast(Any, cls)) if f.compare)
-
-
-def compared_fields(cls: type) -> tuple[str, ...]:
-    return _compared(cast(Hashable, cls))

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from language import typed as t
+from language.checker.calls import EXPANDED_NODES_MAX
 from language.checker.declare import declare
 from language.checker.escape import check_escapes
-from language.checker.expressions import EXPANDED_NODES_MAX, ExpressionChecker
-from language.checker.lints import lint, silence
+from language.checker.expressions import ExpressionChecker
+from language.checker.lints import lint, lint_rule, silence
 from language.checker.report import Report
 from language.checker.routes import RouteChecker
 from language.checker.rules import RuleChecker
@@ -167,6 +168,8 @@ def _check_rule(
     report = Report()
     expressions = ExpressionChecker(vocabulary, definitions, report)
     rule = RuleChecker(vocabulary, expressions, report).check(node, name, package)
+    if not report.has_errors:
+        lint_rule(rule, report)
     return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded)
 
 

@@ -25,33 +25,38 @@ def lint(
     used: set[str],
     report: Report,
 ) -> None:
-    _lint_rules(program, report)
+    _lint_twins(modules, report)
     _lint_unused(modules, program, definitions, used, report)
     _lint_scripts(modules, report)
 
 
-def _lint_rules(program: t.Program, report: Report) -> None:
-    same: dict[object, t.Rule] = {}
-    for rule in program.rules:
-        if not rule.instances:
-            word = "deny_never_matches" if rule.effect == "deny" else "unreachable_rule"
-            report.say(word, f"`{rule.short_name}` meets no action on any resource", rule.span)
-            continue
-        conjuncts = [c for found in rule.instances.values() for i in found for c in i.conjuncts]
-        impossible = [c for c in conjuncts if _is_false(c.expr)]
-        instances = [i for found in rule.instances.values() for i in found]
-        if all(any(_is_false(c.expr) for c in i.conjuncts) for i in instances):
-            word = "deny_never_matches" if rule.effect == "deny" else "unreachable_rule"
-            report.say(word, f"`{rule.short_name}` can never apply: this is never true", impossible[0].span)
-        key = (rule.effect, tuple((pair, found) for pair, found in sorted(rule.instances.items(), key=lambda e: e[0])))
-        twin = same.setdefault(key, rule)
-        if twin is not rule:
-            message = f"`{rule.short_name}` changes no answer: `{twin.short_name}` says the same"
-            report.say("redundant_rule", message, rule.span)
-        if rule.effect == "allow" and any(i.task_kind and not i.proofs for i in instances):
-            hint = "add `proof key`, so that the grant is of use only with its key"
-            message = f"`{rule.short_name}` takes a grant from whoever bears it"
-            report.say("bearer_accepted", message, rule.span, hint)
+def lint_rule(rule: t.Rule, report: Report) -> None:
+    """What can be said about a rule by itself; a rule that is not checked again is not looked at again."""
+    dead = "deny_never_matches" if rule.effect == "deny" else "unreachable_rule"
+    instances = [i for found in rule.instances.values() for i in found]
+    if not instances:
+        report.say(dead, f"`{rule.short_name}` meets no action on any resource", rule.span)
+        return
+    impossible = [[c for c in i.conjuncts if _is_false(c.expr)] for i in instances]
+    if all(impossible):
+        report.say(dead, f"`{rule.short_name}` can never apply: this is never true", impossible[0][0].span)
+    if rule.effect == "allow" and any(i.task_kind and not i.proofs for i in instances):
+        hint = "add `proof key`, so that the grant is of use only with its key"
+        message = f"`{rule.short_name}` takes a grant from whoever bears it"
+        report.say("bearer_accepted", message, rule.span, hint)
+
+
+def _lint_twins(modules: tuple[n.Module, ...], report: Report) -> None:
+    """Two rules of one package that say the same, clause by clause."""
+    same: dict[object, n.Rule] = {}
+    for module in modules:
+        for node in module.statements:
+            if isinstance(node, n.Rule):
+                said = frozenset(" ".join(c.span.text.split()) for c in node.clauses)
+                twin = same.setdefault((module.package, node.effect, said), node)
+                if twin is not node and twin.name.text != node.name.text:
+                    message = f"`{node.name}` changes no answer: `{twin.name}` says the same"
+                    report.say("redundant_rule", message, node.name.span)
 
 
 def _is_false(expr: t.TypedExpr) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from language.diagnostics import Diagnostic, did_you_mean
 from language.source import Span
 
-
 DIAGNOSTICS_MAX = 500
 
 

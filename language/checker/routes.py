@@ -10,7 +10,8 @@ import re
 from dataclasses import replace
 
 from language import typed as t
-from language.checker.expressions import ExpressionChecker, Surroundings
+from language.checker.base import Surroundings
+from language.checker.expressions import ExpressionChecker
 from language.checker.narrow import NOTHING
 from language.checker.report import Report
 from language.diagnostics import did_you_mean

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from language import typed as t
+from language.checker.base import Surroundings
 from language.checker.declare import expand_actions, scope_decl, subject_decl
-from language.checker.expressions import ExpressionChecker, Surroundings
+from language.checker.expressions import ExpressionChecker
 from language.checker.heads import covering, proof_condition, scope_condition, subject_condition
 from language.checker.narrow import NOTHING, Facts
 from language.checker.report import Report
@@ -159,12 +160,16 @@ class RuleChecker:
         user_types = sorted({s.type for s in heads.users}) if heads.users is not None else [None]
         kinds = list(heads.kinds) if heads.kinds is not None else [None]
         memory: dict[tuple[object, ...], tuple[t.Conjunct, ...]] = {}
+        head_memory: dict[tuple[object, ...], tuple[t.Conjunct, ...] | None] = {}
         words = _root_words(heads.conditions)
         instances: dict[tuple[str, str], tuple[t.Instance, ...]] = {}
         for action, resource_type in pairs:
             found = []
             for user_type, kind in product(user_types, kinds):
-                head = self._head_conjuncts(heads, action, resource_type, user_type, kind)
+                head_key = (action if kind else None, resource_type, user_type, kind)
+                if head_key not in head_memory:
+                    head_memory[head_key] = self._head_conjuncts(heads, action, resource_type, user_type, kind)
+                head = head_memory[head_key]
                 if head is None:
                     continue
                 key = (

@@ -11,7 +11,8 @@ from typing import Any
 
 from language import typed as t
 from language.assemble import RequestData, TaskData
-from language.checker.expressions import ExpressionChecker, Surroundings
+from language.checker.base import Surroundings
+from language.checker.expressions import ExpressionChecker
 from language.checker.narrow import NOTHING
 from language.checker.report import Report
 from language.diagnostics import did_you_mean

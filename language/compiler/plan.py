@@ -86,7 +86,8 @@ class Planner:
 
     def __init__(self) -> None:
         self._rows: dict[int, tuple[t.Rule, dict[tuple[str, str], list[tuple[Shape, Any, Any]]]]] = {}
-        self._facts: dict[Shape, tuple[bool, bool, int]] = {}
+        self._shapes: dict[Shape, Shape] = {}
+        self._facts: dict[int, tuple[bool, bool, int]] = {}  # by identity: a shape is interned
 
     def plan(self, program: t.Program) -> Plan:
         by_pair: dict[tuple[str, str], list[Row]] = {
@@ -104,24 +105,27 @@ class Planner:
 
     def _take(self, rule: t.Rule) -> dict[tuple[str, str], list[Any]]:
         found: dict[tuple[str, str], list[Any]] = {}
-        memory: dict[tuple[t.Conjunct, ...], Any] = {}
+        memory: dict[tuple[int, ...], Any] = {}
         for pair, instances in rule.instances.items():
             for instance in instances:
-                if instance.conjuncts not in memory:
+                key = tuple(map(id, instance.conjuncts))  # the checker shares what is the same
+                if key not in memory:
                     exprs = canonical(instance.conjuncts)
-                    memory[instance.conjuncts] = (exprs, *take_constants(exprs))
-                taken = memory[instance.conjuncts]
+                    shape, constants = take_constants(exprs)
+                    memory[key] = (exprs, self._shapes.setdefault(shape, shape), constants)
+                taken = memory[key]
                 if not any(isinstance(e, t.Constant) and e.value is False for e in taken[0]):
                     found.setdefault(pair, []).append(taken)
         return found
 
     def _leaf(self, pair: tuple[str, str], rows: list[Row], program: t.Program) -> LeafPlan:
-        grouped: dict[tuple[str, Shape], list[Row]] = {}
+        grouped: dict[tuple[str, int], list[Row]] = {}
         for row in rows:
-            grouped.setdefault((program.rules[row.rule].effect, row.shape), []).append(row)
+            grouped.setdefault((program.rules[row.rule].effect, id(row.shape)), []).append(row)
         families = []
         cost = 0
-        for (effect, shape), members in grouped.items():
+        for (effect, _), members in grouped.items():
+            shape = members[0].shape
             timed, fallible, shape_cost = self._shape_facts(shape)
             cost += shape_cost * len(members)
             index = _index(shape) if len(members) >= FAMILY_MIN and not timed else None
@@ -131,14 +135,14 @@ class Planner:
         return LeafPlan(*pair, tuple(families), timed_leaf, reads, cost)
 
     def _shape_facts(self, shape: Shape) -> tuple[bool, bool, int]:
-        facts = self._facts.get(shape)
+        facts = self._facts.get(id(shape))
         if facts is None:
             facts = (
                 any(is_timed(e) for e in shape),
                 any(is_fallible(e) for e in shape),
                 sum(cost_of(e) for e in shape),
             )
-            self._facts[shape] = facts
+            self._facts[id(shape)] = facts
         return facts
 
 

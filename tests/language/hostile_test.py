@@ -185,7 +185,10 @@ def test_each_mistake_has_its_code(text: str, code: str) -> None:
 
 
 def test_all_errors_of_all_files_at_once() -> None:
-    sources = [Source("a.policy", BASE + rule("when user.x")[len(BASE) :]), Source("b.policy", "entity E { y: Nothing }\nallow (")]
+    sources = [
+        Source("a.policy", BASE + rule("when user.x")[len(BASE) :]),
+        Source("b.policy", "entity E { y: Nothing }\nallow ("),
+    ]
     with pytest.raises(PolicyErrors) as caught:
         compile_policies(sources)
     found = [(d.span.source.path if d.span else None, d.code) for d in caught.value.diagnostics if d.is_error]
@@ -287,7 +290,9 @@ def test_damaged_policies(random: Random) -> None:
         start = random.randrange(len(text))
         end = min(len(text), start + random.randint(0, 20))
         other = random.randrange(len(text))
-        piece = random.choice(["", text[start:end] * 2, text[other : other + 15], random.choice(WORDS), "\x00", "é", '"', "\n"])
+        piece = random.choice(
+            ["", text[start:end] * 2, text[other : other + 15], random.choice(WORDS), "\x00", "é", '"', "\n"]
+        )
         text = text[:start] + piece + text[end:]
     diagnose(text)
 

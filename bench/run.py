@@ -1,0 +1,70 @@
+"""Every benchmark in one go: `python -m bench.run`, or `--quick` for a minute's worth.
+
+Each runs in a process of its own, one after the other, so that none inherits another's heap. The tables are printed, and a
+full run puts them into README.md. Ends with 1 when a decision differs from a peer's; a missed goal is news.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import casbin_rbac, decide, hospital
+from bench import compile as compiling
+from bench.report import Report, finish, joined, machine, show
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- results: written by `python -m bench.run` -->", "<!-- end of results -->"
+
+BENCHMARKS: dict[str, Callable[..., Report]] = {
+    "decide": decide.measure,
+    "hospital": hospital.measure,
+    "casbin_rbac": casbin_rbac.measure,
+    "compile": compiling.measure,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few passes; README.md stays as it is")
+    parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=list(BENCHMARKS), help="README.md stays as it is")
+    options = parser.parse_args()
+    surroundings = _surroundings()
+    reports = []
+    for name in options.only:
+        start = time.perf_counter()
+        print(f"{name} …", end=" ", flush=True)
+        reports.append(_apart(BENCHMARKS[name], options.quick))
+        print(f"{time.perf_counter() - start:.0f} s", flush=True)
+    report = joined(reports)
+    print(f"\n{surroundings}\n")
+    if not options.quick and len(reports) == len(BENCHMARKS) and not report.mismatches:
+        _write(f"{surroundings}\n\n{show(report)}")
+    finish(report)
+
+
+def _apart(measure: Callable[..., Report], quick: bool) -> Report:
+    """In a fresh process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, quick=quick).result()
+
+
+def _surroundings() -> str:
+    peers = ", ".join(f"{name} {version(name)}" for name in ("cedarpy", "casbin"))
+    return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}; beside {peers}. Collector on, nothing pinned, no decision cached."
+
+
+def _write(results: str) -> None:
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n\n{results}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
