@@ -62,6 +62,7 @@ class Report:
     figures: tuple[Figure, ...]
     details: tuple[Detail, ...]
     mismatches: tuple[str, ...] = ()  # decisions in which a peer and we differ: evidence against the whole report
+    failures: tuple[str, ...] = ()  # benchmarks that did not come to an end
 
 
 def number(value: float) -> str:
@@ -88,6 +89,8 @@ def show(report: Report) -> str:
     for detail in report.details:
         text = f"### {detail.title}\n\n{table(detail.head, detail.rows)}"
         parts.append(f"{text}\n\n{detail.note}" if detail.note else text)
+    if report.failures:
+        parts.append("### DID NOT FINISH\n\n" + "\n".join(f"- {f}" for f in report.failures))
     if report.mismatches:
         parts.append("### DECISIONS DIFFER\n\n" + "\n".join(f"- {m}" for m in report.mismatches[:20]))
     return "\n\n".join(parts)
@@ -105,6 +108,7 @@ def joined(reports: Iterable[Report]) -> Report:
         tuple(f for r in every for f in r.figures),
         tuple(d for r in every for d in r.details),
         tuple(m for r in every for m in r.mismatches),
+        tuple(f for r in every for f in r.failures),
     )
 
 
@@ -128,4 +132,4 @@ def _cpu() -> str:
 def finish(report: Report) -> None:
     """Prints, and ends with 1 when decisions differ: a benchmark of two different functions says nothing."""
     print(show(report))
-    raise SystemExit(1 if report.mismatches else 0)
+    raise SystemExit(1 if report.mismatches or report.failures else 0)

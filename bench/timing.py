@@ -66,7 +66,8 @@ def clock_overhead_us(samples: int = 200_000) -> float:
 
 def spread(samples_ns: Iterable[int]) -> Spread:
     ordered = sorted(samples_ns)
-    return Spread(*[_nearest_rank(ordered, p) / 1000 for p in (0.5, 0.99, 0.999)], len(ordered))
+    p50, p99, p999 = (_nearest_rank(ordered, p) / 1000 for p in (0.5, 0.99, 0.999))
+    return Spread(p50, p99, p999, len(ordered))
 
 
 def median(values: Iterable[float]) -> float:

@@ -458,6 +458,11 @@ _WARNINGS = _codes(
             "Add `lasts at most DURATION`.",
         ),
         "task_without_scope": ("a task that may do nothing", "`during` it is never true.", "Add `may ACTIONS on TYPE`."),
+        "silence_without_effect": (
+            "a comment that silences nothing",
+            "It names no warning: errors cannot be silenced, and a typo would leave the finding.",
+            "Correct the code, or delete the comment.",
+        ),
         "silence_without_reason": (
             "a finding silenced without a reason",
             "Someone will ask why.",
@@ -519,6 +524,25 @@ _REASONS = _codes(
             "Present your own grant. If it was presented by somebody else, this is an attack.",
         ),
         "task_malformed": ("the task lacks what a rule reads", "It cannot be judged.", "Present it whole."),
+        "no_route": (
+            "a request that no route gives a meaning",
+            "What means nothing is not allowed.",
+            "Add a route, or correct the method, host or path.",
+        ),
+        "malformed_path": ("a path that is none", "It has a fragment, a broken escape, or no leading `/`.", "Send a path."),
+        "non_canonical_path": (
+            "a path that could be read in two ways",
+            "The back end might merge, unescape or resolve what policy saw literally.",
+            "Send it canonical: no empty or dot segments, no hidden separators.",
+        ),
+        "malformed_host": ("a host that is none", "It holds user information or characters of no host.", "Send a host."),
+        "malformed_query": ("a query that cannot be read", "A broken escape, not UTF-8, or too many parts.", "Correct it."),
+        "missing_value": ("the request lacks what its route needs", "A required value is absent.", "Send it."),
+        "ambiguous_value": (
+            "the request says something twice that its route reads once",
+            "Policy and back end could each take another one.",
+            "Send it once, or let the route take a `Set<String>`.",
+        ),
         "grant_outdated": (
             "today's policy would not give this grant",
             "The `task` declaration is the ceiling of every grant, at issue and at every check.",

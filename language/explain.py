@@ -86,6 +86,7 @@ class Answer:
     allowed: bool
     reason: str  # allowed, denied, default_deny, error
     rules: tuple[str, ...]  # all that decided, in order of name
+    rule: str | None  # the one of them that applies the longest
     errors: tuple[RuleError, ...]
     until: int
     held_until: int  # until when reason and rule stay true as well
@@ -126,6 +127,7 @@ def _answer(
     low = min(allow_low, -deny_high)
     allowed = low > 0
     errors = tuple({e.rule: e for e in sorted(errors, key=lambda e: (e.rule, e.span.start))}.values())
+    longest = _longest(lives["deny"] if deny_high > 0 else lives["allow"])
     if deny_low > 0:
         reason, rules, held = "denied", _true(lives["deny"]), deny_low
     elif deny_high > 0:
@@ -135,8 +137,15 @@ def _answer(
     elif allow_high > 0:
         reason, rules, held = "error", tuple(n for n, v in lives["allow"] if is_error(v)), 0
     else:
-        reason, rules, held = "default_deny", (), min(-allow_high, -deny_high)
-    return Answer(allowed, reason, rules, errors, abs(low), held, _bound(lives, low), considered)
+        reason, rules, held, longest = "default_deny", (), min(-allow_high, -deny_high), None
+    return Answer(allowed, reason, rules, longest, errors, abs(low), held, _bound(lives, low), considered)
+
+
+def _longest(lives: list[tuple[str, Truth]]) -> str | None:
+    """The rule that is true the longest, the first by name of equals; else the first in error."""
+    applying = [(-low, name) for name, (low, _) in lives if low > 0]
+    in_error = [(0, name) for name, value in lives if is_error(value)]
+    return min(applying or in_error, default=(0, None))[1]
 
 
 def _true(lives: list[tuple[str, Truth]]) -> tuple[str, ...]:

@@ -109,6 +109,8 @@ def conform_id(value: Any, where: str) -> str:
     """An entity's id: text in NFC without characters that hide or reorder others."""
     if type(value) is not str:
         raise _wrong(value, where, "an id")
+    if not value:
+        raise BadValue(f"{where}: an id is not empty")
     if value.isascii():
         if value.isprintable() and len(value) <= ID_BYTES_MAX:
             return value

@@ -13,7 +13,7 @@ from language.checker.narrow import path_of
 from language.checker.report import Report
 from language.source import Span
 
-_EVIDENCE = ("user", "task", "proof")
+_EVIDENCE = ("user", "task", "proof", "workload")
 
 
 def check_escapes(rules: Iterable[t.Rule], report: Report) -> None:
@@ -61,6 +61,8 @@ def _named(evidence: str, expr: t.TypedExpr) -> str:
             return "the task"
         case "proof":
             return "the proof"
+        case "workload":
+            return "the workload"
         case _:
             return f"`{evidence}`"
 
@@ -76,11 +78,17 @@ def _allow_without(evidence: str, expr: t.TypedExpr, pair: tuple[str, str], allo
                     return rule.short_name
                 case "proof" if _fact(expr) not in instance.proofs:
                     return rule.short_name
+                case "workload" if all(c.clause != "who" for c in instance.conjuncts):
+                    return rule.short_name
     return None
 
 
 def _fact(expr: t.TypedExpr) -> str | None:
-    return str(expr.item.value) if isinstance(expr, t.Member) and isinstance(expr.item, t.Constant) else None
+    match expr:
+        case t.Member(t.Constant(value), _) | t.SetCall("contains", _, t.Constant(value)):
+            return str(value)
+        case _:
+            return None
 
 
 def _falsified(expr: t.TypedExpr, *, positive: bool) -> list[tuple[t.TypedExpr, str]]:
@@ -91,23 +99,46 @@ def _falsified(expr: t.TypedExpr, *, positive: bool) -> list[tuple[t.TypedExpr, 
         case t.Not(item):
             return _falsified(item, positive=not positive)
         case t.Quantified(kind, _, over, body):
-            claimed = [(expr, path) for path in sorted(over.claimed)] if (kind == "any") == positive else []
-            return claimed + _falsified(body, positive=positive)
-    if not positive:
-        return []
+            counts = (kind == "any") == positive
+            return (
+                _claims(expr, over.claimed if counts else frozenset()) + _hidden(over) + _falsified(body, positive=positive)
+            )
+    found = _evidence_of(expr)
+    if found is not None:
+        return [(expr, found)] if positive else []
+    claims = _claims(expr, expr.claimed if positive else frozenset())
+    return claims + [found for child in t.children(expr) for found in _hidden(child)]
+
+
+def _claims(expr: t.TypedExpr, paths: frozenset[str]) -> list[tuple[t.TypedExpr, str]]:
+    return [(expr, path) for path in sorted(paths)]
+
+
+def _evidence_of(expr: t.TypedExpr) -> str | None:
+    """What a condition asks for, when it asks whether something was shown at all."""
     match expr:
         case t.IsUser():
-            return [(expr, "user")]
+            return "user"
         case t.IsTask():
-            return [(expr, "task")]
-        case t.Root("task_covers"):
-            return []  # goes with IsTask
-        case t.Member(_, t.Root("proof")):
-            return [(expr, "proof")]
+            return "task"
+        case t.HasWorkload():
+            return "workload"
+        case t.Member(_, t.Root("proof")) | t.SetCall("contains", t.Root("proof")):
+            return "proof"
         case t.IsPresent(of) | t.HasKey(of):
-            return [(expr, _path(of))]
+            return _path(of)
         case _:
-            return [(expr, path) for path in sorted(expr.claimed)]
+            return None
+
+
+def _hidden(expr: t.TypedExpr) -> list[tuple[t.TypedExpr, str]]:
+    """Evidence inside an operand, where a comparison may turn its truth either way: taken for the worse."""
+    found: list[tuple[t.TypedExpr, str]] = []
+    for each in t.walk(expr):
+        evidence = "proof" if isinstance(each, t.Root) and each.name == "proof" else _evidence_of(each)
+        if evidence is not None:
+            found.append((each, evidence))
+    return found
 
 
 def _path(expr: t.TypedExpr) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from language import typed as t
 from language.checker.report import Report
+from language.codes import CODES, Severity
+from language.diagnostics import did_you_mean
 from language.source import Span
 from language.syntax import nodes as n
 from language.types import EntityType, EnumType, RecordType, SetType, Type
@@ -139,6 +141,10 @@ def silence(modules: tuple[n.Module, ...], report: Report) -> None:
             span = Span(module.source, comment.start, comment.end)
             if not match[2]:
                 report.say("silence_without_reason", "say why: `# silence code: reason`", span)
+                continue
+            if match[1] not in CODES or CODES[match[1]].severity is not Severity.WARNING:
+                hint = did_you_mean(match[1], CODES)
+                report.say("silence_without_effect", f"there is no warning `{match[1]}`", span, hint)
                 continue
             for line in (span.line, span.line + 1):
                 silenced.setdefault((module.source.path, line), set()).add(match[1])

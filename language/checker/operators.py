@@ -78,7 +78,8 @@ class Operators(Reading):
 
     def _within(self, node: n.Within, window: n.Window) -> t.TypedExpr:
         if window.zone not in zone_names():
-            hint = did_you_mean(window.zone, zone_names())
+            near = [name for name in zone_names() if name.endswith(f"/{window.zone}")]
+            hint = f"did you mean `{min(near)}`?" if near else did_you_mean(window.zone, zone_names())
             return self._wrong("unknown_zone", f"there is no time zone `{window.zone[:60]}`", window.span, hint)
         if window.ends <= window.starts:
             hint = "a window over midnight is two: `… or …`"
@@ -122,7 +123,9 @@ class Operators(Reading):
             of = container.type.of if isinstance(container.type, SetType) else UNKNOWN
             return self._value(node.item, facts, of), container
         item = self._value(node.item, facts)
-        return item, self._value(node.container, facts, SetType(item.type))
+        # an entity may be in a set of what stands above it, so its own type says nothing about the set
+        of = UNKNOWN if isinstance(item.type, EntityType) else item.type
+        return item, self._value(node.container, facts, SetType(of))
 
     def _in_pattern(self, node: n.In, literal: n.Literal, facts: Facts) -> t.TypedExpr:
         item = self._expect(node.item, facts, SPIFFE_ID)

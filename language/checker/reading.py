@@ -166,8 +166,11 @@ class Reading(CheckerBase):
         hit = record.find(name.text)
         if hit is None:
             known = [f.name for f in record.fields]
-            self.report.unknown(
-                f"`{name}` in `{show(of.type)}`: no attribute", name.text, name.span, known, "unknown_attribute"
+            self.report.say(
+                "unknown_attribute",
+                f"`{show(of.type)}` has no attribute `{name}`",
+                name.span,
+                did_you_mean(name.text, known),
             )
             return None
         index, found = hit

@@ -274,8 +274,11 @@ class _Case:
             case n.DataStep(_, n.GivenRow() as row, _):
                 data = self._row(row)
                 return DataChange(at, put_row=data) if data else None
+            case n.DataStep(_, _, n.GivenRow() as row):
+                data = self._row(row)
+                return DataChange(at, remove_row=data) if data else None
             case n.DataStep(_, _, removed):
-                assert removed is not None
+                assert isinstance(removed, n.ParentRef)
                 if removed.type.text not in self.vocabulary.entities:
                     self.report.unknown("entity type", removed.type.text, removed.type.span, self.vocabulary.entities)
                     return None

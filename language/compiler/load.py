@@ -118,8 +118,8 @@ class Bundle:
     def digest(self) -> str:
         """Names this policy set by its content."""
         hasher = sha256()
-        for source in sorted(self.sources, key=lambda s: (s.path, s.digest)):
-            hasher.update(f"{len(source.path)}:{source.path}:{source.digest};".encode("utf-8", "surrogatepass"))
+        for digest in sorted(s.digest for s in self.sources):  # where a text lies says nothing about what it means
+            hasher.update(f"{digest};".encode())
         if any("tzdata" in w for w in self._data_versions):
             hasher.update(";".join(self._data_versions).encode())
         return hasher.hexdigest()
@@ -164,10 +164,12 @@ class Bundle:
         return evaluate(self.program, action, resource_type, inputs, explain=detail)
 
     def _outcome_of(self, answer: Answer) -> Outcome:
+        if answer.rule is None:
+            return DEFAULT_DENY
+        outcome = self._by_rule[answer.rule]
         if answer.reason == _ERROR:
-            rule = self._by_rule[answer.rules[0]]
-            return Outcome(False, _ERROR, rule.rule, None, rule.span, rule.annotations)
-        return self._by_rule[answer.rules[0]] if answer.rules else DEFAULT_DENY
+            return Outcome(False, _ERROR, outcome.rule, None, outcome.span, outcome.annotations)
+        return outcome
 
     def locate(self, error: BaseException) -> Span | None:
         """Where in the policies compiled code raised an exception."""

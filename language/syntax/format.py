@@ -249,6 +249,8 @@ def _step(step: n.Step) -> str:
             if put is not None:
                 return f"at {_moment(at)} given {_given(put)}"
             assert remove is not None
+            if isinstance(remove, n.GivenRow):
+                return f"at {_moment(at)} remove {_given(remove)}"
             return f"at {_moment(at)} remove {remove.type} {_text(remove.id)}"
 
 

@@ -20,7 +20,8 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from language.diagnostics import Diagnostic, did_you_mean, printable
 from language.source import Source, Span
 from language.syntax import nodes as n
-from language.syntax.build import NESTING_MAX, Build, current_diagnostics, current_source
+from language.syntax.build import Build
+from language.syntax.reductions import NESTING_MAX, current_diagnostics, current_source
 
 FILE_BYTES_MAX = 3 * 1024 * 1024
 LINE_MAX = 64 * 1024
@@ -109,7 +110,7 @@ def _module(source: Source, items: list[Any], comments: tuple[n.Comment, ...], f
                 item = replace(item, annotations=tuple(annotations), doc=doc)
                 annotations = []
             statements.append(item)
-    for annotation in annotations:
+    for annotation in annotations if not found else ():  # after a syntax error its statement may be gone
         found.append(Diagnostic("dangling_annotation", "an annotation with no statement after it", annotation.span))
     return n.Module(source, version, package, package_span, tuple(statements), comments, pin_span)
 
@@ -229,6 +230,7 @@ def _offset(error: UnexpectedInput, text: str) -> int:
 
 
 _BAD_NUMBER = re.compile(r"[0-9][0-9A-Za-z_.]*")
+_INSTANT_WITHOUT_OFFSET = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]*")
 _NON_ASCII_NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -251,6 +253,10 @@ def _explain(source: Source, text: str, error: UnexpectedInput) -> Diagnostic:
         if _closed_string(text, offset):
             return Diagnostic("unexpected_word", f"found a string{wanted}", span)
         return Diagnostic("unterminated_string", "this string has no closing quote on its line", span)
+    if match := _INSTANT_WITHOUT_OFFSET.match(text, max(0, offset - 8)):
+        hint = "end it with `Z`, or with an offset such as `+02:00`"
+        span = Span(source, match.start(), match.end())
+        return Diagnostic("bad_number", f"the instant `{match[0]}` does not say its offset", span, hint)
     if match := _BAD_NUMBER.match(text, offset):
         span = Span(source, offset, match.end())
         hint = "durations are written `15m`, `1h30m`, `90s`; there are no decimals"

@@ -143,7 +143,11 @@ def show_subject(subject: n.Subject) -> str:
 def show_record(record: n.Record) -> str:
     if not record.entries:
         return "{}"
-    return "{ " + ", ".join(f"{e.name}: {_entry(e.value)}" for e in record.entries) + " }"
+    return (
+        "{ "
+        + ", ".join(f"{quote(e.name.text) if e.is_quoted else e.name}: {_entry(e.value)}" for e in record.entries)
+        + " }"
+    )
 
 
 def _entry(value: n.Expr | n.Record) -> str:

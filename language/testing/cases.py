@@ -42,6 +42,7 @@ class DataChange:
     put: EntityData | None = None
     put_row: RowData | None = None
     remove: tuple[str, str] | None = None
+    remove_row: RowData | None = None
 
 
 Event = Check | TaskChange | DataChange

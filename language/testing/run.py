@@ -134,6 +134,8 @@ def _change_data(directory: Directory, change: DataChange) -> None:
         directory.put_rows([change.put_row])
     if change.remove is not None:
         directory.remove([change.remove])
+    if change.remove_row is not None:
+        directory.remove_rows([change.remove_row])
 
 
 def _check(

@@ -7,16 +7,14 @@ from pathlib import Path
 import typer
 
 from language import CODES, Compiler, Directory, did_you_mean
-from pdp.cli.report import NOT_COMPILED, OK, USAGE, CheckFormat, dump, print_diagnostics
+from pdp.cli.report import NOT_COMPILED, OK, USAGE, CheckFormat, counted, dump, print_diagnostics
 from pdp.store.files import find_files, load_data, read_sources
 
 
 def check(
     path: Path = typer.Argument(..., help="A policy file, or a folder with policies, tests and data."),
     format: CheckFormat = typer.Option(CheckFormat.TEXT, help="How findings are printed."),
-    show_plan: bool = typer.Option(
-        False, "--plan", help="Print how each action is decided: what it reads, what is indexed."
-    ),
+    plan: bool = typer.Option(False, "--plan", help="Print how each action is decided: what it reads, what is indexed."),
 ) -> None:
     """Compile policies, tests and data, and say everything that is wrong with them."""
     found = find_files(path, with_tests=True)
@@ -27,13 +25,14 @@ def check(
     if any(d.is_error for d in diagnostics):
         raise typer.Exit(NOT_COMPILED)
     load_data(Directory(checked.program.vocabulary), found.data)
-    if show_plan:
+    if plan:
         typer.echo(compiler.compile(sources).plan.show())
     if format is CheckFormat.TEXT:
         rules, tests = len(checked.program.rules), len(checked.tests)
         warnings = len(diagnostics)
-        said = f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""
-        typer.echo(f"{len(sources)} files, {rules} rules, {tests} tests: no errors{said}")
+        said = f", {counted(warnings, 'warning')}" if warnings else ""
+        told = ", ".join([counted(len(sources), "file"), counted(rules, "rule"), counted(tests, "test")])
+        typer.echo(f"{told}: no errors{said}")
     raise typer.Exit(OK)
 
 

@@ -34,7 +34,11 @@ app.command("explain-code")(check.explain_code)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
+def _version(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, allow_from_autoenv=False
+    ),
+) -> None:
     if version:
         from importlib.metadata import version as installed
 

@@ -19,6 +19,7 @@ from language import (
     ExplainedConjunct,
     ExplainedRule,
     RuleError,
+    Span,
     TestResult,
     format_instant,
     printable,
@@ -75,7 +76,7 @@ def print_diagnostics(diagnostics: Iterable[Diagnostic], how: str) -> None:
         typer.echo(_github(diagnostic) if how == "github" else render(diagnostic))
     errors = sum(d.is_error for d in found)
     if errors and how != "github":
-        typer.echo(f"{_count(errors, 'error')}; `pdp explain-code CODE` says more about a code", err=True)
+        typer.echo(f"{counted(errors, 'error')}; `pdp explain-code CODE` says more about a code", err=True)
 
 
 def _github(diagnostic: Diagnostic) -> str:
@@ -87,7 +88,7 @@ def _github(diagnostic: Diagnostic) -> str:
     return f"::{diagnostic.severity.value}{place}::{message}"
 
 
-def _count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
@@ -174,7 +175,7 @@ def answer_text(answer: Answer) -> str:
     for rule in answer.considered[:SHOWN_MAX]:
         lines += _rule_lines(rule, nearest=not answer.allowed and rule is nearest and rule.truth != "true")
     if len(answer.considered) > SHOWN_MAX:
-        lines.append(f"… and {_count(len(answer.considered) - SHOWN_MAX, 'rule')} further away")
+        lines.append(f"… and {counted(len(answer.considered) - SHOWN_MAX, 'rule')} further away")
     if not answer.considered:
         lines.append("no rule is about this action on this type of resource")
     return "\n".join(lines)
@@ -186,15 +187,24 @@ _WORDS = {"true": "applies", "false": "does not apply", "error": "is in error"}
 def _rule_lines(rule: ExplainedRule, *, nearest: bool) -> list[str]:
     mark = "  <- came nearest" if nearest else ""
     lines = [f"{rule.effect} {rule.rule} {_WORDS[rule.truth]}  ({rule.span.location}){mark}"]
-    shown = rule.failing if rule.truth != "true" else rule.conjuncts
-    if rule.effect == "deny" and rule.truth == "false":
-        shown = shown[:1]
-    for conjunct in shown:
-        lines.append(f"    {_MARKS[conjunct.truth]} {_conjunct_text(conjunct)}")
-        if conjunct.error:
-            lines.append(f"        {printable(conjunct.error)}")
-        lines += [f"        {printable(r.source)} is {printable(r.value)}" for r in conjunct.readings]
+    clauses = _clauses(rule.conjuncts)
+    if rule.truth != "true":  # what is false settles a rule; what is in error beside it does not matter
+        clauses = [c for c in clauses if c[0].truth == rule.truth]
+    for parts in clauses:
+        lines.append(f"    {_MARKS[parts[0].truth]} {_conjunct_text(parts[0])}")
+        readings = dict.fromkeys((r.source, r.value) for part in parts for r in part.readings)
+        lines += [f"        {printable(part.error)}" for part in parts if part.error]
+        lines += [f"        {printable(source)} is {printable(value)}" for source, value in readings]
     return lines
+
+
+def _clauses(conjuncts: Sequence[ExplainedConjunct]) -> list[list[ExplainedConjunct]]:
+    """Conjuncts of one clause together, those that failed before those that did not."""
+    found: dict[Span, list[ExplainedConjunct]] = {}
+    for conjunct in conjuncts:
+        found.setdefault(conjunct.span, []).append(conjunct)
+    order = {"false": 0, "error": 1, "true": 2}
+    return [sorted(parts, key=lambda p: order[p.truth]) for parts in found.values()]
 
 
 _MARKS = {"true": "+", "false": "-", "error": "!"}
@@ -231,7 +241,7 @@ def results_text(results: Sequence[TestResult], *, verbose: bool) -> str:
 def results_summary(results: Sequence[TestResult]) -> str:
     failed = sum(not r.passed for r in results)
     checks = sum(r.checks for r in results)
-    return f"{len(results) - failed} passed, {failed} failed ({_count(checks, 'check')})"
+    return f"{len(results) - failed} passed, {failed} failed ({counted(checks, 'check')})"
 
 
 def results_json(results: Sequence[TestResult]) -> list[dict[str, Any]]:
@@ -283,7 +293,7 @@ def coverage_text(clauses: Sequence[ClauseCoverage]) -> str:
         if missing:
             text = " ".join(clause.span.text.split())
             lines.append(f"  {clause.span.location}: {clause.rule}: `{text[:80]}` never {' nor '.join(missing)}")
-    head = f"coverage: {coverage_percent(clauses):.1f} % of {_count(len(clauses), 'clause')} seen true and false"
+    head = f"coverage: {coverage_percent(clauses):.1f} % of {counted(len(clauses), 'clause')} seen true and false"
     return "\n".join([head, *lines])
 
 

@@ -57,6 +57,7 @@ class Engine:
         user: EntityLike | None = None,
         task: Task | None = None,
         context: Mapping[str, Any] | None = None,
+        gate: Mapping[str, Any] | None = None,
         location: Mapping[str, Any] | None = None,
         proof: Sequence[str] = (),
         now: Any = None,
@@ -70,7 +71,7 @@ class Engine:
                 user,
                 task,
                 {} if context is None else context,
-                None,
+                gate,
                 {} if location is None else location,
                 proof,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ _TASK_KEYS = {
 def read_request(path: Path) -> Request:
     """The request of a JSON or YAML file; `-` is standard input."""
     try:
-        if path.stat().st_size > REQUEST_BYTES_MAX:
+        content = sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1) if str(path) == "-" else _read(path)
+        if len(content) > REQUEST_BYTES_MAX:
             raise PdpError("invalid_request", f"`{path}` is larger than 4 MiB")
-        text = path.read_text("utf-8")
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error}") from None
     try:
@@ -32,6 +34,11 @@ def read_request(path: Path) -> Request:
     except BadData as error:
         place = f"{path}:{error.line}" if error.line else str(path)
         raise PdpError("invalid_request", f"{place}: {error}") from None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(REQUEST_BYTES_MAX + 1)
 
 
 def request_from(content: Any) -> Request:
