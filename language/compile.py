@@ -27,22 +27,21 @@ class Compiler:
 
     def check(self, sources: Iterable[Source]) -> tuple[Checked, tuple[Diagnostic, ...]]:
         """Everything that can be said about a policy set, short of making functions of it."""
-        checked, _, diagnostics = self._check(tuple(sources))
-        return checked, diagnostics
+        with _without_collection():
+            checked, _, diagnostics = self._check(tuple(sources))
+            return checked, diagnostics
 
     def compile(self, sources: Iterable[Source]) -> Bundle:
         """The compiled policy set, or PolicyErrors with every diagnostic of every file."""
-        sources = tuple(sorted(sources, key=lambda s: s.path))
-        checked, plan, diagnostics = self._check(sources)
-        if plan is None:
-            raise PolicyErrors(diagnostics)
-        return load(checked.program, plan, sources, checked.tests, diagnostics)
+        with _without_collection():
+            checked, plan, diagnostics = self._check(tuple(sources))
+            if plan is None:
+                raise PolicyErrors(diagnostics)
+            # INVARIANT: the listing holds the very sources that the trees' spans point to, not equal ones.
+            read = tuple(sorted((module.source for module, _ in self._parsed.values()), key=lambda s: s.path))
+            return load(checked.program, plan, read, checked.tests, diagnostics)
 
     def _check(self, sources: tuple[Source, ...]) -> tuple[Checked, Plan | None, tuple[Diagnostic, ...]]:
-        with _without_collection():
-            return self._check_all(sources)
-
-    def _check_all(self, sources: tuple[Source, ...]) -> tuple[Checked, Plan | None, tuple[Diagnostic, ...]]:
         parsed = {}
         for source in sources:
             key = (source.path, source.digest)

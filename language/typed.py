@@ -8,8 +8,8 @@ record it reads. Spans take no part in equality, so that two rules that mean the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
 from typing import Literal as OneOf
 
 from language.source import Span
@@ -330,41 +330,28 @@ def is_clocked(node: TypedExpr) -> bool:
     return isinstance(node, Before | Since | Within) or (isinstance(node, Related) and node.expiring)
 
 
-def children(node: TypedExpr) -> tuple[TypedExpr, ...]:
+def child_fields(cls: type) -> tuple[str, ...]:
+    """Which fields of a node class hold nodes, read off their annotations."""
+    found = _CHILD_FIELDS.get(cls)
+    if found is None:
+        found = tuple(f.name for f in fields(cast(Any, cls)) if "TypedExpr" in str(f.type))
+        _CHILD_FIELDS[cls] = found
+    return found
+
+
+_CHILD_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def children(node: TypedExpr) -> list[TypedExpr]:
     """The nodes directly below, for the passes that only search."""
-    match node:
-        case And(items) | Or(items) | SetOf(items, _):
-            return items
-        case Related(_, arguments, _):
-            return arguments
-        case Compare(_, left, right) | Arithmetic(_, left, right):
-            return left, right
-        case Below(item, _, target) | BelowAny(item, _, target):
-            return item, target
-        case Member(item, container) | InNetwork(item, container):
-            return item, container
-        case Quantified(_, _, over, body):
-            return over, body
-        case KeyOf(of, key) | HasKey(of, key):
-            return of, key
-        case SetCall(_, of, argument):
-            return (of,) if argument is None else (of, argument)
-        case TextCall(_, of, argument):
-            return of, argument
-        case (
-            FieldOf(of)
-            | AttributeOf(of)
-            | IdOf(of)
-            | IsPresent(of)
-            | Matches(of)
-            | PathAbove(of)
-            | Not(of)
-            | Before(of)
-            | Since(of)
-        ):
-            return (of,)
-        case _:
-            return ()
+    found: list[TypedExpr] = []
+    for name in child_fields(node.__class__):
+        child = getattr(node, name)
+        if child.__class__ is tuple:
+            found += child
+        elif child is not None:
+            found.append(child)
+    return found
 
 
 def walk(node: TypedExpr) -> list[TypedExpr]:

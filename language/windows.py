@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
@@ -26,6 +25,8 @@ def zone_names() -> frozenset[str]:
 
 def tzdata_version() -> str:
     """The version of the zones, which is part of a policy set's generation."""
+    from importlib.metadata import version  # costs forty milliseconds, and only policies with windows need it
+
     return version("tzdata")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from language import typed as t
 from language.checker.calls import EXPANDED_NODES_MAX
 from language.checker.declare import declare
-from language.checker.escape import check_escapes
+from language.checker.escape import Escape, check_escapes, escapes_of
 from language.checker.expressions import ExpressionChecker
 from language.checker.lints import lint, lint_rule, silence
 from language.checker.report import Report
@@ -46,6 +46,7 @@ class _CheckedRule:
     diagnostics: tuple[Diagnostic, ...]
     used: frozenset[str]
     expanded: int
+    escapes: tuple[Escape, ...]
 
 
 class Checker:
@@ -65,18 +66,18 @@ class Checker:
         names = _rule_names(modules, report)
         if any(d.code in ("too_costly", "recursive_definition") for d in report.diagnostics):
             definitions = {package: {} for package in definitions}  # writing them out is what would cost
-            rules: tuple[t.Rule, ...] = ()
+            checked: tuple[_CheckedRule, ...] = ()
         else:
-            rules = self._rules(modules, vocabulary, definitions, names, report, used)
+            checked = self._rules(modules, vocabulary, definitions, names, report, used)
         everything: dict[str, n.Define] = {k: v for own in definitions.values() for k, v in own.items()}
         expressions = ExpressionChecker(vocabulary, everything, report)
         routes = RouteChecker(vocabulary, expressions, report)
         statements = [s for m in modules for s in m.statements]
         http = routes.http([s for s in statements if isinstance(s, n.HttpRoutes)])
         tcp = routes.tcp([s for s in statements if isinstance(s, n.TcpRoutes)])
-        program = t.Program(vocabulary, rules, http, tcp)
+        program = t.Program(vocabulary, tuple(r.rule for r in checked), http, tcp)
         if not report.has_errors:
-            check_escapes(rules, report)
+            check_escapes(((r.rule, r.escapes) for r in checked), report)
         whole = not any(m.broken for m in modules)  # else a name may be missing only because its file is broken
         tests = _tests(modules, vocabulary, expressions, names, report if whole else Report())
         used |= expressions.used
@@ -126,12 +127,13 @@ class Checker:
         names: Mapping[str, Mapping[str, str]],
         report: Report,
         used: set[str],
-    ) -> tuple[t.Rule, ...]:
+    ) -> tuple[_CheckedRule, ...]:
+        """The rules in order of name: the order of files and lines is forgotten here."""
         surroundings = (vocabulary, {p: dict(d) for p, d in definitions.items()})
         if surroundings != self._surroundings:
             self._surroundings, self._memory = surroundings, {}
         memory, self._memory = self._memory, {}
-        found: dict[str, t.Rule] = {}
+        found: dict[str, _CheckedRule] = {}
         nodes: dict[str, n.Rule] = {}
         expanded = 0
         for module in modules:
@@ -150,7 +152,7 @@ class Checker:
                 self._memory[key] = (node, checked)
                 report.diagnostics += checked.diagnostics
                 used |= checked.used
-                found[name] = checked.rule
+                found[name] = checked
                 expanded += checked.expanded
                 if expanded > EXPANDED_TOTAL_MAX:
                     hint = "make the definitions smaller, or the many rules rows of a relation"
@@ -168,9 +170,11 @@ def _check_rule(
     report = Report()
     expressions = ExpressionChecker(vocabulary, definitions, report)
     rule = RuleChecker(vocabulary, expressions, report).check(node, name, package)
+    escapes: tuple[Escape, ...] = ()
     if not report.has_errors:
         lint_rule(rule, report)
-    return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded)
+        escapes = escapes_of(rule)
+    return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded, escapes)
 
 
 def package_of(module: n.Module) -> str:

@@ -7,6 +7,7 @@ whole piece of evidence (the user, the task, a proof) is an escape only where an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from language import typed as t
 from language.checker.narrow import path_of
@@ -15,34 +16,77 @@ from language.source import Span
 
 _EVIDENCE = ("user", "task", "proof", "workload")
 
+Pair = tuple[str, str]
 
-def check_escapes(rules: Iterable[t.Rule], report: Report) -> None:
+
+class Escape(NamedTuple):
+    """A part of a deny that turns it false when something is left out: the path, or the kind of evidence."""
+
+    pair: Pair
+    expr: t.TypedExpr
+    evidence: str
+
+
+def escapes_of(rule: t.Rule) -> tuple[Escape, ...]:
+    """Every way to make a deny false by leaving something out; a matter of the rule alone."""
+    if rule.effect != "deny" or any(name == "escapable" for name, _ in rule.annotations):
+        return ()
+    return tuple(
+        Escape(pair, expr, evidence)
+        for pair, instances in rule.instances.items()
+        for instance in instances
+        for conjunct in instance.conjuncts
+        if conjunct.clause != "who"  # the caller's own identity cannot be left out
+        for expr, evidence in _falsified(conjunct.expr, positive=True)
+    )
+
+
+def check_escapes(rules: Iterable[tuple[t.Rule, tuple[Escape, ...]]], report: Report) -> None:
     rules = tuple(rules)
-    allows = [r for r in rules if r.effect == "allow"]
-    for rule in rules:
-        if rule.effect == "deny" and not any(name == "escapable" for name, _ in rule.annotations):
-            _check(rule, allows, report)
-    for rule in rules:
+    allows = _Allows([rule for rule, _ in rules if rule.effect == "allow"])
+    for rule, escapes in rules:
+        said: set[tuple[Span, str]] = set()
+        for escape in escapes:
+            key = (escape.expr.span, escape.evidence)
+            if key in said:
+                continue
+            other = allows.without(escape) if escape.evidence in _EVIDENCE else None
+            if escape.evidence in _EVIDENCE and other is None:
+                continue
+            said.add(key)
+            _say(rule, escape.expr, escape.evidence, other, report)
         for name, why in rule.annotations:
             if name == "escapable" and not (why or "").strip():
                 report.say("escapable_without_reason", '`@escapable` says why: `@escapable("…")`', rule.span)
 
 
-def _check(rule: t.Rule, allows: list[t.Rule], report: Report) -> None:
-    said: set[tuple[Span, str]] = set()
-    for pair, instances in rule.instances.items():
-        for instance in instances:
-            for conjunct in instance.conjuncts:
-                if conjunct.clause == "who":
-                    continue  # the caller's own identity cannot be left out
-                for expr, evidence in _falsified(conjunct.expr, positive=True):
-                    other = _allow_without(evidence, expr, pair, allows) if evidence in _EVIDENCE else None
-                    if evidence in _EVIDENCE and other is None:
-                        continue
-                    if (expr.span, evidence) in said:
-                        continue
-                    said.add((expr.span, evidence))
-                    _say(rule, expr, evidence, other, report)
+class _Allows:
+    """Which allow is left, for an action and type, to a caller who leaves a kind of evidence out."""
+
+    def __init__(self, rules: list[t.Rule]) -> None:
+        self._without: dict[tuple[Pair, str], str] = {}
+        self._proofs: dict[Pair, dict[frozenset[str], str]] = {}
+        for rule in rules:
+            for pair, instances in rule.instances.items():
+                for instance in instances:
+                    self._note(pair, instance, rule.short_name)
+
+    def _note(self, pair: Pair, instance: t.Instance, name: str) -> None:
+        needs = {
+            "user": instance.user_type is not None,
+            "task": instance.task_kind is not None,
+            "workload": any(c.clause == "who" for c in instance.conjuncts),
+        }
+        for evidence, needed in needs.items():
+            if not needed:
+                self._without.setdefault((pair, evidence), name)
+        self._proofs.setdefault(pair, {}).setdefault(instance.proofs, name)
+
+    def without(self, escape: Escape) -> str | None:
+        if escape.evidence != "proof":
+            return self._without.get((escape.pair, escape.evidence))
+        fact = _fact(escape.expr)
+        return next((n for proofs, n in self._proofs.get(escape.pair, {}).items() if fact not in proofs), None)
 
 
 def _say(rule: t.Rule, expr: t.TypedExpr, evidence: str, other: str | None, report: Report) -> None:
@@ -65,22 +109,6 @@ def _named(evidence: str, expr: t.TypedExpr) -> str:
             return "the workload"
         case _:
             return f"`{evidence}`"
-
-
-def _allow_without(evidence: str, expr: t.TypedExpr, pair: tuple[str, str], allows: list[t.Rule]) -> str | None:
-    """An allow for the same action and resource type that does not need this evidence."""
-    for rule in allows:
-        for instance in rule.instances.get(pair, ()):
-            match evidence:
-                case "user" if instance.user_type is None:
-                    return rule.short_name
-                case "task" if instance.task_kind is None:
-                    return rule.short_name
-                case "proof" if _fact(expr) not in instance.proofs:
-                    return rule.short_name
-                case "workload" if all(c.clause != "who" for c in instance.conjuncts):
-                    return rule.short_name
-    return None
 
 
 def _fact(expr: t.TypedExpr) -> str | None:

@@ -277,9 +277,10 @@ class RuleChecker:
             self.report.say("untrusted_claim", f"`{path}` is only claimed by the caller", claimed[path], hint)
         for path in sorted(trusted.keys() - claimed.keys()):
             self.report.say("needless_trust", f"nothing here depends on `{path}` being claimed", trusted[path])
-        for found in instances.values():
-            for instance in found:
-                self._check_location(node, instance)
+        if "location" in node.span.text:
+            for found in instances.values():
+                for instance in found:
+                    self._check_location(node, instance)
 
     def _check_location(self, node: n.Rule, instance: t.Instance) -> None:
         """Where a request comes from is not who it comes from (L9)."""

@@ -28,6 +28,7 @@ class Row:
     rule: int  # its place in `Program.rules`
     exprs: tuple[t.TypedExpr, ...]
     shape: Shape
+    family: int  # the number of the shape
     constants: tuple[Any, ...]
 
 
@@ -85,9 +86,9 @@ class Planner:
     """Keeps what it found out about each rule, so that a rule that did not change is not looked at again."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[t.Rule, dict[tuple[str, str], list[tuple[Shape, Any, Any]]]]] = {}
-        self._shapes: dict[Shape, Shape] = {}
-        self._facts: dict[int, tuple[bool, bool, int]] = {}  # by identity: a shape is interned
+        self._rows: dict[int, tuple[t.Rule, dict[tuple[str, str], list[Any]]]] = {}
+        self._shapes: dict[Shape, int] = {}  # a number for each; the trees themselves are always a current rule's own
+        self._facts: dict[int, tuple[bool, bool, int]] = {}
 
     def plan(self, program: t.Program) -> Plan:
         by_pair: dict[tuple[str, str], list[Row]] = {
@@ -98,7 +99,7 @@ class Planner:
             entry = self._rows.get(id(rule)) or (rule, self._take(rule))
             kept[id(rule)] = entry
             for pair, rows in entry[1].items():
-                by_pair[pair] += [Row(number, exprs, shape, constants) for exprs, shape, constants in rows]
+                by_pair[pair] += [Row(number, *row) for row in rows]
         self._rows = kept
         leaves = {p: self._leaf(p, rows, program) for p, rows in by_pair.items()}
         return Plan(leaves)
@@ -112,7 +113,7 @@ class Planner:
                 if key not in memory:
                     exprs = canonical(instance.conjuncts)
                     shape, constants = take_constants(exprs)
-                    memory[key] = (exprs, self._shapes.setdefault(shape, shape), constants)
+                    memory[key] = (exprs, shape, self._shapes.setdefault(shape, len(self._shapes)), constants)
                 taken = memory[key]
                 if not any(isinstance(e, t.Constant) and e.value is False for e in taken[0]):
                     found.setdefault(pair, []).append(taken)
@@ -121,12 +122,12 @@ class Planner:
     def _leaf(self, pair: tuple[str, str], rows: list[Row], program: t.Program) -> LeafPlan:
         grouped: dict[tuple[str, int], list[Row]] = {}
         for row in rows:
-            grouped.setdefault((program.rules[row.rule].effect, id(row.shape)), []).append(row)
+            grouped.setdefault((program.rules[row.rule].effect, row.family), []).append(row)
         families = []
         cost = 0
         for (effect, _), members in grouped.items():
             shape = members[0].shape
-            timed, fallible, shape_cost = self._shape_facts(shape)
+            timed, fallible, shape_cost = self._shape_facts(members[0].family, shape)
             cost += shape_cost * len(members)
             index = _index(shape) if len(members) >= FAMILY_MIN and not timed else None
             families.append(Family(effect, shape, tuple(members), timed, fallible, index))  # type: ignore[arg-type]
@@ -134,15 +135,15 @@ class Planner:
         timed_leaf = any(f.timed for f in families)
         return LeafPlan(*pair, tuple(families), timed_leaf, reads, cost)
 
-    def _shape_facts(self, shape: Shape) -> tuple[bool, bool, int]:
-        facts = self._facts.get(id(shape))
+    def _shape_facts(self, number: int, shape: Shape) -> tuple[bool, bool, int]:
+        facts = self._facts.get(number)
         if facts is None:
             facts = (
                 any(is_timed(e) for e in shape),
                 any(is_fallible(e) for e in shape),
                 sum(cost_of(e) for e in shape),
             )
-            self._facts[id(shape)] = facts
+            self._facts[number] = facts
         return facts
 
 

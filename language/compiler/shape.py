@@ -6,7 +6,7 @@ constants, and where the shape holds an equality the table becomes a dict.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from language import typed as t
@@ -51,7 +51,7 @@ def _open(expr: t.TypedExpr, constants: list[Any]) -> t.TypedExpr:
         constants.append(expr.value)
         return t.Hole(len(constants) - 1, expr.type, span=expr.span)
     changed: dict[str, Any] = {}
-    for name in _CHILD_FIELDS[type(expr)]:
+    for name in t.child_fields(expr.__class__):
         child = getattr(expr, name)
         if isinstance(child, tuple):
             opened: Any = tuple([_open(c, constants) for c in child])
@@ -66,11 +66,3 @@ def _open(expr: t.TypedExpr, constants: list[Any]) -> t.TypedExpr:
 
 def has_hole(expr: t.TypedExpr) -> bool:
     return any(isinstance(e, t.Hole) for e in t.walk(expr))
-
-
-def _child_fields(cls: type) -> tuple[str, ...]:
-    """Which fields of a node class hold nodes, read off their annotations."""
-    return tuple(f.name for f in fields(cls) if "TypedExpr" in str(f.type))
-
-
-_CHILD_FIELDS = {cls: _child_fields(cls) for cls in t.TypedExpr.__args__}

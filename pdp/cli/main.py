@@ -7,11 +7,11 @@ compile · 4 internal error.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 
 from language import PolicyErrors
-from pdp.cli import check, decide, fmt, init, test
 from pdp.cli.report import FINDING, INTERNAL, NOT_COMPILED, USAGE, print_diagnostics, wanted_format
 from pdp.errors import PdpError
 
@@ -24,13 +24,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"auto_envvar_prefix": "PDP", "help_option_names": ["-h", "--help"]},
 )
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("fmt")(fmt.fmt)
-app.command("test")(test.test)
-app.command("eval")(decide.evaluate)
-app.command("explain")(decide.explain)
-app.command("explain-code")(check.explain_code)
+
+#: Each verb with the module and the function that are it.
+VERBS = {
+    "init": ("init", "init"),
+    "check": ("check", "check"),
+    "fmt": ("fmt", "fmt"),
+    "test": ("test", "test"),
+    "eval": ("decide", "evaluate"),
+    "explain": ("decide", "explain"),
+    "explain-code": ("check", "explain_code"),
+}
+
+
+def _add_verbs(arguments: list[str]) -> None:
+    """Adds the verb that is asked for, or all where none is: what is not used need not be imported."""
+    wanted = [arguments[0]] if arguments and arguments[0] in VERBS else list(VERBS)
+    for verb in wanted:
+        module, function = VERBS[verb]
+        app.command(verb)(getattr(import_module(f"pdp.cli.{module}"), function))
 
 
 @app.callback(invoke_without_command=True)
@@ -49,6 +61,7 @@ def _version(
 def main() -> None:
     """Runs a verb; whatever ends it has its number in the table, and no traceback is shown for anyone's mistake."""
     try:
+        _add_verbs(sys.argv[1:])
         app()
     except PolicyErrors as errors:
         print_diagnostics(errors.diagnostics, wanted_format(sys.argv))
