@@ -131,6 +131,7 @@ class Directory:
     # ---- closure
 
     def _link(self, key: Key, parents: tuple[Key, ...]) -> None:
+        parents = tuple(dict.fromkeys(parents))  # a parent named twice is one parent
         for parent in self._parents.get(key, ()):
             self._children[parent].discard(key)
             if not self._children[parent]:
