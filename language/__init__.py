@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from language.answers import Answer, ExplainedConjunct, ExplainedRule, RuleError
 from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
 from language.codes import CODES, Code, Severity
 from language.compile import Compiler, compile_policies
@@ -13,7 +14,6 @@ from language.compiler.footprint import Read
 from language.compiler.load import Bundle, Leaf, Outcome, Result
 from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printable, render, sort_diagnostics
 from language.directory import Directory, DirectoryError, EntityData, RowData
-from language.explain import Answer, ExplainedConjunct, ExplainedRule, RuleError
 from language.inputs import FOREVER, NO_SUBJECT, Inputs
 from language.routing import NotRouted, Routed, route_http, route_tcp
 from language.source import Source, Span

@@ -15,13 +15,14 @@ from hashlib import sha256
 from typing import Any
 
 from language import typed as t
+from language.answers import Answer, RuleError
 from language.compiler.footprint import Read
 from language.compiler.functions import LeafCode, emit_leaf
 from language.compiler.plan import LeafPlan, Plan
 from language.compiler.positions import Listing
 from language.compiler.runtime import HELPERS
 from language.diagnostics import Diagnostic
-from language.explain import Answer, RuleError, evaluate
+from language.explain import evaluate
 from language.inputs import FOREVER, Inputs
 from language.source import Source, Span
 from language.testing.cases import PolicyTest

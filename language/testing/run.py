@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from language.answers import Answer
 from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
 from language.compiler.load import Bundle, Outcome, Result
 from language.directory import Directory, DirectoryError
-from language.explain import Answer, conditions
+from language.explain import conditions
 from language.inputs import FOREVER, Inputs
 from language.source import Span
 from language.syntax.literals import format_duration, format_instant

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from language import Bundle, Compiler, Directory, Inputs, Refusal, RequestData, Result, Source, assemble, format_source
-from language.explain import Answer
+from language.answers import Answer
 from language.inputs import FOREVER
 from language.syntax.parse import parse
 from pdp.engine.cache import DecisionCache
