@@ -19,7 +19,7 @@ from language.routing import NotRouted, Routed, route_http, route_tcp
 from language.source import Source, Span
 from language.spiffe import SpiffePattern, is_spiffe_id, parse_pattern
 from language.syntax.format import FormatError, format_source
-from language.syntax.literals import BadLiteral, format_duration, format_instant, parse_duration, parse_instant
+from language.syntax.literals import LATEST, BadLiteral, format_duration, format_instant, parse_duration, parse_instant
 from language.testing.cases import PolicyTest
 from language.testing.run import (
     WAYS,
@@ -37,6 +37,7 @@ from language.vocabulary import Vocabulary
 __all__ = [
     "CODES",
     "FOREVER",
+    "LATEST",
     "NO_SUBJECT",
     "WAYS",
     "Answer",

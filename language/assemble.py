@@ -29,6 +29,8 @@ from language.vocabulary import (
     Vocabulary,
 )
 
+DEPTH_MAX = 64  # of a chain of delegation; far more than any policy allows
+
 
 class Refusal(Exception):
     """A denial before policy; `code` is its reason."""
@@ -183,6 +185,11 @@ def _put_task(inputs: Inputs, directory: Directory, task: TaskData, now: int) ->
     holder = task.holder if task.holder is not None else inputs.workload_id
     if holder != inputs.workload_id:
         raise Refusal("task_misheld", f"the task {shorten(task.id)} belongs to another workload")
+    for told in (task.opener, task.holder):
+        if told is not None and not is_spiffe_id(told):
+            raise Refusal("task_malformed", f"`{shorten(told)}` is not a SPIFFE ID")
+    if type(task.depth) is not int or not 0 <= task.depth <= DEPTH_MAX:
+        raise Refusal("task_malformed", "the task's depth is not a small number")
     if inputs.workload_id is None:
         raise Refusal("task_misheld", f"the task {shorten(task.id)} belongs to a workload, and there is none here")
     if not subject_holds(decl.who, directory, inputs.workload_id):
@@ -201,7 +208,7 @@ def _put_task(inputs: Inputs, directory: Directory, task: TaskData, now: int) ->
         task.opener,
         holder,
         task.depth,
-        task.parent,
+        task.parent if task.parent is None else conform_id(task.parent, "task.parent"),
         *facts,
     )
     inputs.task_covers = task.covers

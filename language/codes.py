@@ -287,6 +287,12 @@ _TYPES = _codes(
             "is only referred to has no record, so the condition would always be in error (law L11).",
             "Read it from `resource` or `user`, or let the type come from the directory.",
         ),
+        "bare_root": (
+            "a part of the request used as a value",
+            "`context`, `gate`, `location`, `task` and `workload.process` are looked into and not compared: what a rule "
+            "reads must be said (law L10).",
+            "Compare the attributes that matter.",
+        ),
         "clock_form": (
             "the clock in a form that has no end",
             "An answer must say until when it holds (law L8); that is possible for `now < t`, `now >= t` and windows.",

@@ -59,6 +59,7 @@ class Diagnostic:
 
 
 SHOWN_MAX = 50
+MESSAGE_MAX = 600
 
 
 class PolicyErrors(Exception):
@@ -96,7 +97,8 @@ def one_of(words: Sequence[str]) -> str:
 
 def render(diagnostic: Diagnostic, *, excerpt: bool = True) -> str:
     """Text for a person: place, severity, code, message; the line with carets under the span; the hint."""
-    lines = [f"{diagnostic.location}: {diagnostic.severity.value}[{diagnostic.code}]: {diagnostic.message}"]
+    message = diagnostic.message if len(diagnostic.message) <= MESSAGE_MAX else diagnostic.message[:MESSAGE_MAX] + "…"
+    lines = [f"{diagnostic.location}: {diagnostic.severity.value}[{diagnostic.code}]: {message}"]
     if excerpt and diagnostic.span is not None:
         lines += _excerpt(diagnostic.span)
     if diagnostic.hint:

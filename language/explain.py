@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from language import typed as t
 from language.answers import Answer, ExplainedConjunct, ExplainedRule, Reading, RuleError
 from language.inputs import FOREVER, Inputs
@@ -10,12 +12,20 @@ from language.values import show_value
 from language.vocabulary import Vocabulary
 
 
-def evaluate(program: t.Program, action: str, resource_type: str, inputs: Inputs, *, explain: bool = False) -> Answer:
-    """One decision by reading every rule; order never matters because nothing here stops early."""
+def evaluate(
+    program: t.Program,
+    action: str,
+    resource_type: str,
+    inputs: Inputs,
+    rules: Iterable[t.Rule],
+    *,
+    explain: bool = False,
+) -> Answer:
+    """One decision by reading every one of the rules; order never matters because nothing here stops early."""
     considered: list[ExplainedRule] = []
     errors: list[RuleError] = []
     lives: dict[str, list[tuple[str, Truth]]] = {"allow": [], "deny": []}
-    for rule in program.rules:
+    for rule in rules:
         truth = FALSE
         for instance in rule.instances.get((action, resource_type), ()):
             evaluator = Evaluator(program.vocabulary, inputs)

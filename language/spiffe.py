@@ -35,6 +35,8 @@ class SpiffePattern:
         return not self.rest and "*" not in self.segments
 
     def matches(self, spiffe_id: str) -> bool:
+        if not spiffe_id.startswith("spiffe://"):
+            return False
         parts = spiffe_id[9:].split("/")
         count = len(self.segments)
         if len(parts) <= count if self.rest else len(parts) != count:

@@ -203,6 +203,8 @@ def parse_cidr(text: str) -> IpNetwork | None:
         network = ip_network(text)
     except ValueError:
         return None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        return None  # mapped addresses are v4 addresses here, so such a network would hold nothing
     return network if "/" in text else None
 
 

@@ -21,6 +21,7 @@ from language.vocabulary import Vocabulary
 
 N = TypeVar("N", bound=t.Node)
 
+EXPANDED_NODES_MAX = 5_000
 ROOTS = ("resource", "workload", "user", "task", "context", "gate", "location", "proof")
 
 
@@ -35,6 +36,7 @@ class Surroundings:
     workload_present: bool = False
     roots_visible: bool = True  # a definition sees only its parameters
     variables: Mapping[str, t.TypedExpr] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # how many nodes stand behind a parameter
     quantifiers: int = 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from language import typed as t
-from language.checker.base import ROOTS, Surroundings
+from language.checker.base import EXPANDED_NODES_MAX, ROOTS, Surroundings
 from language.checker.builtins import METHODS
 from language.checker.narrow import NOTHING, Facts
 from language.checker.operators import Operators
@@ -16,14 +16,12 @@ from language.types import BOOL, CIDR, IP, STRING, UNKNOWN, EntityType, MapType,
 from language.values import parse_cidr, parse_ip
 from language.vocabulary import WORKLOAD, Vocabulary
 
-EXPANDED_NODES_MAX = 5_000
-
 
 class Calls(Operators):
     # ---- calls
 
     def _method(self, node: n.Method, facts: Facts) -> t.TypedExpr:
-        of = self._value(node.of, facts)
+        of = self._operand(node.of, facts)
         kind = "set" if isinstance(of.type, SetType) else "string" if of.type == STRING else None
         builtin = METHODS.get((kind, node.name.text)) if kind else None
         if builtin is None:
@@ -40,7 +38,7 @@ class Calls(Operators):
         if wanted:
             element = of.type.of if isinstance(of.type, SetType) else STRING
             expected: Type = SetType(element) if builtin.takes == "set" else element
-            argument = self._expect(node.arguments[0], facts, expected)
+            argument = self._whole(self._expect(node.arguments[0], facts, expected), facts)
             self._refuse_clock((argument,))
         if kind == "set":
             return self._make(t.SetCall, node.span, builtin.name, of, argument)
@@ -89,15 +87,20 @@ class Calls(Operators):
         if define.name.text in self._expanding:
             return self._constant(False, BOOL, node.span, UNKNOWN)  # told once, where definitions are resolved
         bound: dict[str, t.TypedExpr] = {}
+        sizes: dict[str, int] = {}
         for argument, parameter in zip(node.arguments, define.parameters, strict=True):
             expected = self._parameter_type(parameter)
-            bound[parameter.name.text] = self._expect(argument, facts, expected)
+            before = self._nodes
+            typed = self._expect(argument, facts, expected)
+            self._demand_workload(typed, argument.span, facts)
+            bound[parameter.name.text] = typed
+            sizes[parameter.name.text] = self._nodes - before
         self._nodes += 1
         if self._nodes > EXPANDED_NODES_MAX:
             return self._wrong("too_costly", "definitions written out are too large here", node.span)
         outer = self.around
         self._expanding.append(define.name.text)
-        self.around = replace(outer, roots_visible=False, variables=bound, workload_present=outer.workload_present)
+        self.around = replace(outer, roots_visible=False, variables=bound, sizes=sizes)
         before = self._nodes
         body = self._value(define.body, facts)
         if not self._expanding[:-1]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from language import typed as t
-from language.checker.calls import EXPANDED_NODES_MAX
+from language.checker.base import EXPANDED_NODES_MAX
 from language.checker.declare import declare
 from language.checker.escape import Escape, check_escapes, escapes_of
 from language.checker.expressions import ExpressionChecker
@@ -28,6 +28,7 @@ from language.vocabulary import Vocabulary
 LANGUAGE_VERSION = 1
 RULES_MAX = 20_000
 EXPANDED_TOTAL_MAX = 500_000
+INSTANCES_TOTAL_MAX = 400_000
 DEFINITIONS_DEPTH_MAX = 32
 
 
@@ -135,7 +136,7 @@ class Checker:
         memory, self._memory = self._memory, {}
         found: dict[str, _CheckedRule] = {}
         nodes: dict[str, n.Rule] = {}
-        expanded = 0
+        expanded = instances = 0
         for module in modules:
             package = package_of(module)
             for node in module.statements:
@@ -154,9 +155,15 @@ class Checker:
                 used |= checked.used
                 found[name] = checked
                 expanded += checked.expanded
-                if expanded > EXPANDED_TOTAL_MAX:
+                instances += sum(map(len, checked.rule.instances.values()))
+                if expanded > EXPANDED_TOTAL_MAX or instances > INSTANCES_TOTAL_MAX:
                     hint = "make the definitions smaller, or the many rules rows of a relation"
-                    report.say("too_costly", "definitions written out in rules are too large", node.name.span, hint)
+                    report.say(
+                        "too_costly",
+                        "the rules, written out for all that they meet, are too large",
+                        node.name.span,
+                        hint,
+                    )
                     return tuple(found.values())
         if len(found) > RULES_MAX:
             hint = "what is many is data: make it rows of a relation"

@@ -62,6 +62,7 @@ _RESERVED_NAMES = frozenset(
     ["resource", "user", "workload", "task", "context", "gate", "location", "proof", "now", "any", "all", "true", "false"]
 )
 FIELDS_MAX = 200
+ENTITY_TYPES_MAX = 1_000
 
 
 def declare(modules: Iterable[n.Module], report: Report) -> Vocabulary:
@@ -91,6 +92,10 @@ class _Declarer:
                 case n.Task():
                     if self._declare_name(statement.name):
                         self.task_nodes[statement.name.text] = statement
+        if len(self.entity_nodes) > ENTITY_TYPES_MAX:
+            last = list(self.entity_nodes.values())[ENTITY_TYPES_MAX]
+            self.report.say("too_many_elements", f"at most {ENTITY_TYPES_MAX} types of entity", last.name.span)
+            self.entity_nodes = dict(list(self.entity_nodes.items())[:ENTITY_TYPES_MAX])
         entities = self._entities()
         workload = self._workload()
         relations = self._relations()

@@ -13,6 +13,7 @@ from language import typed as t
 from language.checker.narrow import path_of
 from language.checker.report import Report
 from language.source import Span
+from language.types import MapType, SetType
 
 _EVIDENCE = ("user", "task", "proof", "workload")
 
@@ -134,8 +135,21 @@ def _falsified(expr: t.TypedExpr, *, positive: bool) -> list[tuple[t.TypedExpr, 
     found = _evidence_of(expr)
     if found is not None:
         return [(expr, found)] if positive else []
-    claims = _claims(expr, expr.claimed if positive else frozenset())
+    claims = _claims(expr, expr.claimed if positive else _emptied(expr))
     return claims + [found for child in t.children(expr) for found in _hidden(child)]
+
+
+def _emptied(expr: t.TypedExpr) -> frozenset[str]:
+    """Claims that make a condition true by leaving elements out of what is claimed: a set may be sent empty."""
+    match expr:
+        case t.SetCall("is_empty", of):
+            return of.claimed
+        case t.SetCall("contains_all", _, argument) if argument is not None:
+            return argument.claimed
+        case t.Compare(_, left, right) if isinstance(left.type, SetType | MapType):
+            return left.claimed | right.claimed
+        case _:
+            return frozenset()
 
 
 def _claims(expr: t.TypedExpr, paths: frozenset[str]) -> list[tuple[t.TypedExpr, str]]:

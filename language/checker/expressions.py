@@ -129,15 +129,17 @@ class ExpressionChecker(Calls):
         if word == "task":
             if name not in self.vocabulary.tasks:
                 self.report.unknown("task", name, node.type.span, self.vocabulary.tasks)
-            if self.around.task_kind is not None:
-                return self._constant(self.around.task_kind == name, BOOL, node.span), Known()
+            kind = self.around.task_kind or self._narrowed("task", facts)
+            if kind is not None:
+                return self._constant(kind == name, BOOL, node.span), Known()
             return self._make(t.IsTask, node.span, name), Known(frozenset([task_fact(name)]))
         if name not in self.vocabulary.entities:
             self.report.unknown("entity type", name, node.type.span, self.vocabulary.entities)
             return self._constant(False, BOOL, node.span, UNKNOWN), Known()
         if word == "user":
-            if self.around.user_type is not None:
-                return self._constant(self.around.user_type == name, BOOL, node.span), Known()
+            user_type = self.around.user_type or self._narrowed("user", facts)
+            if user_type is not None:
+                return self._constant(user_type == name, BOOL, node.span), Known()
             return self._make(t.IsUser, node.span, name), Known(frozenset([user_fact(name)]))
         of = self._value(node.of, facts)
         if not isinstance(of.type, EntityType | Unknown):

@@ -13,6 +13,7 @@ from language import typed as t
 Path = tuple[str, ...]
 Facts = frozenset[Path]
 NOTHING: Facts = frozenset()
+IS = " is "  # no attribute can have this name, so a fact about a type is never the path of a field
 
 
 class Known(NamedTuple):
@@ -53,8 +54,8 @@ def key_path(of: t.TypedExpr, key: t.TypedExpr) -> Path | None:
 
 
 def user_fact(type_name: str) -> Path:
-    return ("user", "is", type_name)
+    return ("user", IS, type_name)
 
 
 def task_fact(kind: str) -> Path:
-    return ("task", "is", kind)
+    return ("task", IS, kind)

@@ -55,10 +55,10 @@ class Operators(Reading):
         if _needs_expectation(left_node, self.around.variables) and not _needs_expectation(
             right_node, self.around.variables
         ):
-            right = self._value(right_node, facts)
-            return self._value(left_node, facts, right.type), right
-        left = self._value(left_node, facts)
-        return left, self._value(right_node, facts, left.type)
+            right = self._operand(right_node, facts)
+            return self._operand(left_node, facts, right.type), right
+        left = self._operand(left_node, facts)
+        return left, self._operand(right_node, facts, left.type)
 
     def _clock(self, node: n.Compare, facts: Facts) -> t.TypedExpr:
         if _is_now(node.left) and _is_now(node.right):
@@ -119,13 +119,13 @@ class Operators(Reading):
 
     def _in_pair(self, node: n.In, facts: Facts) -> tuple[t.TypedExpr, t.TypedExpr]:
         if _needs_expectation(node.item, self.around.variables):
-            container = self._value(node.container, facts)
+            container = self._operand(node.container, facts)
             of = container.type.of if isinstance(container.type, SetType) else UNKNOWN
-            return self._value(node.item, facts, of), container
-        item = self._value(node.item, facts)
+            return self._operand(node.item, facts, of), container
+        item = self._operand(node.item, facts)
         # an entity may be in a set of what stands above it, so its own type says nothing about the set
         of = UNKNOWN if isinstance(item.type, EntityType) else item.type
-        return item, self._value(node.container, facts, SetType(of))
+        return item, self._operand(node.container, facts, SetType(of))
 
     def _in_pattern(self, node: n.In, literal: n.Literal, facts: Facts) -> t.TypedExpr:
         item = self._expect(node.item, facts, SPIFFE_ID)
@@ -155,7 +155,7 @@ class Operators(Reading):
         return self._make(cls, node.span, item, low, target, index, low == high, claimed=claimed)
 
     def _arithmetic(self, node: n.Arithmetic, facts: Facts) -> t.TypedExpr:
-        left, right = self._value(node.left, facts), self._value(node.right, facts)
+        left, right = self._operand(node.left, facts), self._operand(node.right, facts)
         result = _SUMS.get((node.operator, left.type, right.type))
         if result is None:
             if Unknown() not in (left.type, right.type):
@@ -185,7 +185,7 @@ class Operators(Reading):
         for item in items:
             if isinstance(item, n.Record):
                 return self._wrong("bad_type", "a record stands only in the data of a test", item.span)
-            element = self._value(item, facts, of)
+            element = self._operand(item, facts, of)
             if not agree(element.type, of):
                 message = f"one element is `{show(of)}`, this one `{show(element.type)}`"
                 self.report.say("type_mismatch", message, item.span, mismatch_hint(element.type, of))
@@ -200,7 +200,7 @@ class Operators(Reading):
         return self._make(t.SetOf, node.span, tuple(typed), SetType(of))
 
     def _quantified(self, node: n.Quantified, facts: Facts) -> t.TypedExpr:
-        over = self._value(node.over, facts)
+        over = self._operand(node.over, facts)
         if not isinstance(over.type, SetType | Unknown):
             self.report.say("type_mismatch", f"`{node.kind}` goes over a set, this is `{show(over.type)}`", node.over.span)
         of = over.type.of if isinstance(over.type, SetType) else UNKNOWN

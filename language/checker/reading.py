@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import assert_never, cast
 
 from language import typed as t
-from language.checker.base import ROOTS, CheckerBase
-from language.checker.narrow import Facts, key_path, path_of
+from language.checker.base import EXPANDED_NODES_MAX, ROOTS, CheckerBase
+from language.checker.narrow import IS, Facts, key_path, path_of
 from language.diagnostics import did_you_mean
 from language.source import Span
 from language.spiffe import is_spiffe_id
@@ -42,6 +42,9 @@ class Reading(CheckerBase):
         name = node.text
         if name in self.around.variables:
             variable = self.around.variables[name]
+            self._nodes += self.around.sizes.get(name, 0)  # an argument used twice is written out twice
+            if self._nodes > EXPANDED_NODES_MAX:
+                return self._wrong("too_costly", "definitions written out are too large here", node.span)
             return replace(variable, span=node.span)
         if isinstance(expected, EnumType) and name in expected.members:
             self.used.add(expected.name)
@@ -91,7 +94,7 @@ class Reading(CheckerBase):
                 return self._wrong("unknown_name", f"there is no `{name}` here", span)
 
     def _narrowed(self, root: str, facts: Facts) -> str | None:
-        return next((fact[2] for fact in facts if fact[:2] == (root, "is")), None)
+        return min((fact[2] for fact in facts if fact[:2] == (root, IS)), default=None)
 
     def _literal(self, node: n.Literal) -> t.TypedExpr:
         match node.kind:
@@ -195,6 +198,17 @@ class Reading(CheckerBase):
         index, found = hit
         claimed = frozenset([label_of(of, name.text)]) if decl.trust is Trust.CLAIMED else frozenset()
         return self._make(t.AttributeOf, name.span, of, type_name, name.text, index, found.type, claimed=claimed)
+
+    def _operand(self, node: n.Expr, facts: Facts, expected: Type = UNKNOWN) -> t.TypedExpr:
+        """A value on its own: not every root is one, and the workload only where it is known to be there."""
+        return self._whole(self._value(node, facts, expected), facts)
+
+    def _whole(self, typed: t.TypedExpr, facts: Facts) -> t.TypedExpr:
+        if isinstance(typed, t.Root) and typed.name in ("context", "gate", "location", "process", "task"):
+            hint = f"compare what it holds, such as `{typed.span.text}.…`"
+            return self._wrong("bare_root", f"`{typed.span.text}` is not a value by itself", typed.span, hint)
+        self._demand_workload(typed, typed.span, facts)
+        return typed
 
     def _demand_directory(self, of: t.TypedExpr, decl: EntityDecl, span: Span) -> None:
         """What comes with a request comes for its resource and its user only; behind a reference there is no record."""

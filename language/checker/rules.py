@@ -21,7 +21,7 @@ from language.syntax import nodes as n
 from language.types import BOOL, TIME, EntityType
 from language.vocabulary import PROOF_FACT, ScopeDecl, SubjectDecl, Vocabulary
 
-ANNOTATION_MAX = 1000
+INSTANCES_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,10 @@ class RuleChecker:
     ) -> dict[tuple[str, str], tuple[t.Instance, ...]]:
         user_types = sorted({s.type for s in heads.users}) if heads.users is not None else [None]
         kinds = list(heads.kinds) if heads.kinds is not None else [None]
+        if len(pairs) * len(user_types) * len(kinds) > INSTANCES_MAX:
+            message = f"`{node.name}` meets more than {INSTANCES_MAX} combinations of action, type, user and task"
+            self.report.say("too_costly", message, node.name.span, "split it, or name fewer kinds of task")
+            return {}
         memory: dict[tuple[object, ...], tuple[t.Conjunct, ...]] = {}
         head_memory: dict[tuple[object, ...], tuple[t.Conjunct, ...] | None] = {}
         words = _root_words(heads.conditions)

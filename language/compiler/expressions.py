@@ -234,7 +234,7 @@ class ExpressionEmitter:
             case t.Quantified(kind, variable, over, body):
                 return call(name(kind), self._generator(self.value(body), variable, over))
             case t.SetOf(items):
-                return ast.Set([self.value(i) for i in items])
+                return call(name("frozenset"), ast.Tuple([self.value(i) for i in items], ast.Load()))
             case t.SetCall():
                 return self._set_call(expr)
             case t.TextCall(word, of, argument):

@@ -16,6 +16,7 @@ from typing import Any
 
 from language import typed as t
 from language.answers import Answer, RuleError
+from language.compiler.candidates import Candidates
 from language.compiler.footprint import Read
 from language.compiler.functions import LeafCode, emit_leaf
 from language.compiler.plan import LeafPlan, Plan
@@ -105,6 +106,7 @@ class Bundle:
         self.warnings = warnings
         self.outcomes = (DEFAULT_DENY, *[_outcome(r) for r in program.rules])
         self._listing = listing
+        self._candidates: dict[tuple[str, str], Candidates] = {}
         self._by_rule = {r.name: o for r, o in zip(program.rules, self.outcomes[1:], strict=True)}
 
     @property
@@ -157,12 +159,16 @@ class Bundle:
 
     def settle(self, action: str, resource_type: str, inputs: Inputs) -> Result:
         """The decision by the plain evaluator."""
-        answer = self.explain(action, resource_type, inputs, detail=False)
+        pair = (action, resource_type)
+        if pair not in self._candidates:
+            self._candidates[pair] = Candidates(self.plan.leaves[pair], self.vocabulary)
+        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs))]
+        answer = evaluate(self.program, action, resource_type, inputs, rules)
         return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
 
     def explain(self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True) -> Answer:
         """The same decision by the plain evaluator, with every rule that was considered."""
-        return evaluate(self.program, action, resource_type, inputs, explain=detail)
+        return evaluate(self.program, action, resource_type, inputs, self.program.rules, explain=detail)
 
     def _outcome_of(self, answer: Answer) -> Outcome:
         if answer.rule is None:

@@ -48,6 +48,7 @@ HELPERS = {
     "same": same,
     "verdict": verdict,
     "MissingRecord": MissingRecord,
+    "frozenset": frozenset,
     "any": any,
     "all": all,
     "min": min,

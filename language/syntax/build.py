@@ -30,6 +30,7 @@ from language.syntax.reductions import (
     string_of,
     text_of,
     token_span,
+    type_depth,
 )
 
 
@@ -59,7 +60,8 @@ class Build(BuildScenarios):
         return n.Enum(name, tuple(members), span=span_between(c))
 
     def fields(self, c: list[Any]) -> n.RecordType:
-        return n.RecordType(nodes_in(c), False, span=span_between(c))
+        span, fields = span_between(c), nodes_in(c)
+        return n.RecordType(fields, False, span=span, depth=type_depth(span, [f.type for f in fields]))
 
     def field(self, c: list[Any]) -> n.Field:
         source = c[3] if len(c) > 3 else None
@@ -72,10 +74,11 @@ class Build(BuildScenarios):
         return n.NamedType(ident(c[0]), len(c) > 1, span=span_between(c))
 
     def generic_type(self, c: list[Any]) -> n.GenericType:
-        return n.GenericType(ident(c[0]), nodes_in(c), c[-1].type == "QMARK", span=span_between(c))
+        span, inner = span_between(c), nodes_in(c)
+        return n.GenericType(ident(c[0]), inner, c[-1].type == "QMARK", span=span, depth=type_depth(span, inner))
 
     def record_type(self, c: list[Any]) -> n.RecordType:
-        return n.RecordType(c[0].fields, len(c) > 1, span=span_between(c))
+        return n.RecordType(c[0].fields, len(c) > 1, span=span_between(c), depth=c[0].depth)
 
     def entity(self, c: list[Any]) -> n.Entity:
         name, *parents = idents(c)

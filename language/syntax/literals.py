@@ -30,6 +30,10 @@ _ESCAPE = re.compile(r"\\(u\{[0-9A-Fa-f]{1,6}\}|.)", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 
+#: Where time ends, exclusive: the last year of the calendar is left for what is computed from an instant.
+LATEST = 253_370_764_800_000_000
+
+
 class BadLiteral(ValueError):
     """A literal of the right shape and the wrong content; its text says why, as a diagnostic would."""
 
@@ -111,8 +115,8 @@ def parse_instant(text: str) -> int:
         microseconds = (moment - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError) as error:
         raise BadLiteral(f"`{text}` is not a moment of the calendar") from error
-    if microseconds <= 0:
-        raise BadLiteral(f"`{text}` is not after 1970-01-01T00:00:00Z")
+    if not 0 < microseconds < LATEST:
+        raise BadLiteral(f"`{text}` is not between 1970-01-01T00:00:00Z and the year 9999")
     return microseconds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -14,6 +14,7 @@ from language.syntax import nodes as n
 from language.syntax.literals import BadLiteral, parse_duration, parse_instant, unquote
 
 NESTING_MAX = 64
+TYPE_NESTING_MAX = 8
 ELEMENTS_MAX = 1000
 
 T = TypeVar("T")
@@ -79,6 +80,13 @@ def text_of(token: Token) -> n.Text:
     if token.type == "STRING":
         return n.Text(string_of(token), span=token_span(token))
     return n.Text(str(token), True, span=token_span(token))
+
+
+def type_depth(span: Span, inner: Iterable[n.TypeExpr]) -> int:
+    depth = 1 + max((i.depth for i in inner if not isinstance(i, n.NamedType)), default=0)
+    if depth == TYPE_NESTING_MAX + 1:
+        report("nesting_too_deep", f"types nest at most {TYPE_NESTING_MAX} deep", span)
+    return depth
 
 
 def depth_above(span: Span, *children: n.Expression) -> int:

@@ -27,6 +27,7 @@ from language import (
 )
 from pdp.model.decision import Decision
 
+DIAGNOSTICS_SHOWN_MAX = 200
 OK, FINDING, USAGE, NOT_COMPILED, INTERNAL = range(5)
 
 
@@ -72,8 +73,10 @@ def print_diagnostics(diagnostics: Iterable[Diagnostic], how: str) -> None:
     if how == "json":
         typer.echo(dump({"diagnostics": [d.as_json() for d in found]}))
         return
-    for diagnostic in found:
+    for diagnostic in found[:DIAGNOSTICS_SHOWN_MAX]:
         typer.echo(_github(diagnostic) if how == "github" else render(diagnostic))
+    if len(found) > DIAGNOSTICS_SHOWN_MAX:
+        typer.echo(f"… and {len(found) - DIAGNOSTICS_SHOWN_MAX} more; `--format json` prints them all", err=True)
     errors = sum(d.is_error for d in found)
     if errors and how != "github":
         typer.echo(f"{counted(errors, 'error')}; `pdp explain-code CODE` says more about a code", err=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from language import BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
+from language import LATEST, BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
 from pdp.errors import PdpError
 
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
@@ -153,8 +153,10 @@ def moment(value: object, where: str) -> int:
         if value.tzinfo is None:
             raise PdpError("invalid_request", f"{where}: a time without a zone")
         delta = value - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        value = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
     if type(value) is int:
+        if not 0 < value < LATEST:
+            raise PdpError("invalid_request", f"{where}: not between 1970 and the year 9999")
         return value
     if isinstance(value, str):
         try:

@@ -20,12 +20,14 @@ class GenericType(Node):
     name: Ident
     arguments: tuple[TypeExpr, ...]
     optional: bool
+    depth: int = field(default=1, compare=False, repr=False, kw_only=True)
 
 
 @node
 class RecordType(Node):
     fields: tuple[Field, ...]
     optional: bool
+    depth: int = field(default=1, compare=False, repr=False, kw_only=True)
 
 
 TypeExpr = NamedType | GenericType | RecordType
