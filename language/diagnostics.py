@@ -6,7 +6,7 @@ exception on its own. `PolicyErrors` is the one exception, and it carries all of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -87,12 +87,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the closest known word, when one is close."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"did you mean `{close[0]}`?" if close else None
-
-
-def one_of(words: Sequence[str]) -> str:
-    """`a`, `b` or `c`, for messages."""
-    quoted = [f"`{word}`" for word in words]
-    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " or " + quoted[-1]
 
 
 def render(diagnostic: Diagnostic, *, excerpt: bool = True) -> str:

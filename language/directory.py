@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from language.inputs import FOREVER, Rows
+from language.inputs import FOREVER
 from language.spiffe import is_spiffe_id
 from language.types import Trust
 from language.values import BadValue, conform_id, conform_record, conform_reference, describe, shorten
@@ -95,9 +95,6 @@ class Directory:
         for relation, key in [(row.relation, self._row_key(row)) for row in rows]:
             self.rows[relation].pop(key, None)
             self.epochs[f"rows {relation}"] += 1
-
-    def rows_of(self, relation: str) -> Rows:
-        return self.rows[relation]
 
     # ---- conforming
 

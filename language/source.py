@@ -76,6 +76,3 @@ class Span:
     def location(self) -> str:
         line, column = self.source.position(self.start)
         return f"{self.source.path}:{line}:{column}"
-
-    def to(self, other: Span) -> Span:
-        return Span(self.source, self.start, other.end)

@@ -34,6 +34,11 @@ class SpiffePattern:
     def is_exact(self) -> bool:
         return not self.rest and "*" not in self.segments
 
+    @property
+    def is_one_below(self) -> bool:
+        """`…/*` with no other wildcard: any ID one segment below a fixed one."""
+        return not self.rest and self.segments[-1] == "*" and "*" not in self.segments[:-1]
+
     def matches(self, spiffe_id: str) -> bool:
         if not spiffe_id.startswith("spiffe://"):
             return False

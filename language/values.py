@@ -7,6 +7,7 @@ fields, with None for an absent optional one. `conform` is the only way in: what
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Any, assert_never
 
 from language.spiffe import is_spiffe_id
 from language.syntax.literals import (
+    ELEMENTS_MAX,
+    HIDDEN,
     INT_MAX,
     INT_MIN,
     STRING_BYTES_MAX,
@@ -27,15 +30,12 @@ from language.syntax.literals import (
 )
 from language.types import EntityType, EnumType, MapType, RecordType, Scalar, SetType, TaskType, Type, Unknown, show
 
-ELEMENTS_MAX = 1000
 ID_BYTES_MAX = 2048
 
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
-_HIDDEN = frozenset(
-    [0xAD, 0x61C, 0xFEFF, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), *range(0xFFF9, 0xFFFC)]
-)
+_UNFIT_FOR_IDS = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{HIDDEN}]")
 
 
 class BadValue(ValueError):
@@ -114,9 +114,7 @@ def conform_id(value: Any, where: str) -> str:
     if value.isascii():
         if value.isprintable() and len(value) <= ID_BYTES_MAX:
             return value
-    elif unicodedata.is_normalized("NFC", value) and not any(
-        ord(c) in _HIDDEN or unicodedata.category(c) in ("Cc", "Cs") for c in value
-    ):
+    elif unicodedata.is_normalized("NFC", value) and not _UNFIT_FOR_IDS.search(value):
         if len(value.encode()) <= ID_BYTES_MAX:
             return value
     raise BadValue(f"{where}: `{shorten(value)}` is not an id: at most {ID_BYTES_MAX} bytes, NFC, no hidden characters")

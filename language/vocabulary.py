@@ -181,14 +181,6 @@ class Vocabulary:
         return self.workload if name == WORKLOAD else self.entities[name]
 
     @cached_property
-    def actions_by_type(self) -> Mapping[str, tuple[str, ...]]:
-        by_type: dict[str, list[str]] = {name: [] for name in self.entities}
-        for action in self.actions.values():
-            for type_name in action.on:
-                by_type[type_name].append(action.name)
-        return {name: tuple(sorted(actions)) for name, actions in by_type.items()}
-
-    @cached_property
     def enum_members(self) -> frozenset[str]:
         return frozenset(m for enum in self.enums.values() for m in enum.members)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from language import typed as t
-from language.checker.base import EXPANDED_NODES_MAX, ROOTS, Surroundings
+from language.checker.base import EXPANDED_NODES_MAX, Surroundings
 from language.checker.builtins import METHODS
 from language.checker.narrow import NOTHING, Facts
 from language.checker.operators import Operators
@@ -122,7 +122,7 @@ class Calls(Operators):
             name = parameter.name.text
             if name in bound:
                 self.report.say("duplicate_declaration", f"`{name}` stands twice", parameter.name.span)
-            if name in ROOTS and name != "resource" and name not in ("user", "task", "workload", "context"):
+            if name in ("gate", "location", "proof"):  # the other roots are good names for what is passed in their place
                 self.report.say("shadowed_name", f"`{name}` means something else already", parameter.name.span)
             type_ = self._parameter_type(parameter)
             bound[name] = t.Variable(name, -len(bound) - 1, type_, span=parameter.name.span)

@@ -279,12 +279,11 @@ class ExpressionEmitter:
         parts: list[ast.expr] = []
         if isinstance(of, t.Root):
             parts.append(compare(self.value(of), ast.IsNot(), ast.Constant(None)))
-        stars = pattern.segments.count("*")
         if pattern.is_exact:
             parts.append(compare(subject, ast.Eq(), ast.Constant(pattern.text)))
-        elif pattern.rest and not stars:
+        elif pattern.rest and "*" not in pattern.segments:
             parts.append(method(subject, "startswith", ast.Constant(pattern.text.removesuffix("**"))))
-        elif not pattern.rest and stars == 1 and pattern.segments[-1] == "*":
+        elif pattern.is_one_below:
             prefix = pattern.text.removesuffix("*")
             parts.append(method(subject, "startswith", ast.Constant(prefix)))
             more = method(self.value(of), "find", ast.Constant("/"), number(len(prefix)))

@@ -123,8 +123,7 @@ class Bundle:
         hasher = sha256()
         for digest in sorted(s.digest for s in self.sources):  # where a text lies says nothing about what it means
             hasher.update(f"{digest};".encode())
-        if any("tzdata" in w for w in self._data_versions):
-            hasher.update(";".join(self._data_versions).encode())
+        hasher.update(";".join(self._data_versions).encode())
         return hasher.hexdigest()
 
     @cached_property

@@ -15,6 +15,7 @@ from typing import Literal as OneOf
 from language import typed as t
 from language.compiler.footprint import Read, footprint
 from language.compiler.shape import Shape, canonical, has_hole, take_constants
+from language.syntax.literals import ELEMENTS_MAX
 from language.types import SetType
 
 FAMILY_MIN = 4  # fewer rules than this of one shape are written out one by one
@@ -168,9 +169,6 @@ def is_fallible(expr: t.TypedExpr) -> bool:
     return False
 
 
-ELEMENTS = 1000
-
-
 def cost_of(expr: t.TypedExpr) -> int:
     """The worst cost of a condition, in steps of about fifty nanoseconds."""
     below = sum(cost_of(c) for c in t.children(expr))
@@ -178,11 +176,11 @@ def cost_of(expr: t.TypedExpr) -> int:
         case t.Quantified(_, _, over, body):
             return cost_of(over) + (1 + cost_of(body)) * _size(over)
         case t.SetCall("contains_all" | "overlaps"):
-            return below + ELEMENTS // 10
+            return below + ELEMENTS_MAX // 10
         case t.TextCall():
             return below + 100
         case t.Compare(_, left, _) if isinstance(left.type, SetType):
-            return below + ELEMENTS // 10
+            return below + ELEMENTS_MAX // 10
         case t.Within():
             return 50
         case _:
@@ -192,7 +190,7 @@ def cost_of(expr: t.TypedExpr) -> int:
 def _size(over: t.TypedExpr) -> int:
     if isinstance(over, t.Constant):
         return max(1, len(over.value))
-    return len(over.items) if isinstance(over, t.SetOf) else ELEMENTS
+    return len(over.items) if isinstance(over, t.SetOf) else ELEMENTS_MAX
 
 
 # ---- indexes

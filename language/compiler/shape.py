@@ -25,18 +25,13 @@ def canonical(conjuncts: tuple[t.Conjunct, ...]) -> tuple[t.TypedExpr, ...]:
                 continue
             case t.Matches(of, pattern) if pattern.is_exact:
                 found.append(t.Compare("==", of, t.Constant(pattern.text, SPIFFE_ID, span=expr.span), span=expr.span))
-            case t.Matches(t.Root("workload") as of, pattern) if _only_last_star(expr):
+            case t.Matches(t.Root("workload") as of, pattern) if pattern.is_one_below:
                 found.append(t.HasWorkload(span=expr.span))
                 above = t.Constant(pattern.text.removesuffix("/*"), STRING, span=expr.span)
                 found.append(t.Compare("==", t.PathAbove(of, span=expr.span), above, span=expr.span))
             case _:
                 found.append(expr)
     return tuple(found)
-
-
-def _only_last_star(matches: t.Matches) -> bool:
-    pattern = matches.pattern
-    return not pattern.rest and pattern.segments[-1] == "*" and "*" not in pattern.segments[:-1]
 
 
 def take_constants(exprs: tuple[t.TypedExpr, ...]) -> tuple[Shape, tuple[Any, ...]]:

@@ -14,10 +14,9 @@ from lark import Token
 from language.source import Span
 from language.syntax import nodes as n
 from language.syntax.build_scenarios import BuildScenarios
-from language.syntax.literals import parse_clock, parse_instant, parse_int
+from language.syntax.literals import ELEMENTS_MAX, parse_clock, parse_instant, parse_int
 from language.syntax.reductions import (
     DAYS,
-    ELEMENTS_MAX,
     depth_above,
     duration_of,
     find_node,

@@ -50,10 +50,9 @@ class _Formatter:
         if module.package_span is not None:
             out.item(f"package {'.'.join(module.package)}", module.package_span)
         for index, statement in enumerate(module.statements):
-            start = statement.annotations[0].span if statement.annotations else statement.span
             before = module.statements[index - 1] if index else None
             if before is None or _is_block(before) or _is_block(statement):
-                out.blank_line(start.start)
+                out.blank_line()
             for annotation in statement.annotations:
                 value = f"({quote(annotation.value)})" if annotation.value is not None else ""
                 out.item(f"@{annotation.name}{value}", annotation.span)

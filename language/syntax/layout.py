@@ -20,11 +20,12 @@ class Printer:
         self.depth = 0
         self.last_end = 0  # where in the source the last thing written ended
         self.wants_blank = False
+        self.first_in_block = False
 
     def fits(self, line: str) -> bool:
         return len(INDENT * self.depth + line) <= WIDTH
 
-    def blank_line(self, before: int) -> None:
+    def blank_line(self) -> None:
         """The next thing is set off from what came before."""
         self.wants_blank = bool(self.lines)
 
@@ -62,8 +63,6 @@ class Printer:
         self.last_end = brace + 1
         self.depth += 1
         self.first_in_block = True
-
-    first_in_block = False
 
     def close(self, span: Span) -> None:
         self._own_comments(span.end - 1)

@@ -7,6 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 STRING_BYTES_MAX = 64 * 1024
+ELEMENTS_MAX = 1000  # of a set, whether written or sent; the worst cost of a condition is computed with it
+
+#: Characters that hide, join or reorder others, as the inside of a character class: refused in policy text and in ids.
+HIDDEN = "\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 
 _UNITS = {
     "us": 1,

@@ -21,6 +21,7 @@ from language.diagnostics import Diagnostic, did_you_mean, printable
 from language.source import Source, Span
 from language.syntax import nodes as n
 from language.syntax.build import Build
+from language.syntax.literals import HIDDEN
 from language.syntax.reductions import NESTING_MAX, current_diagnostics, current_source
 
 FILE_BYTES_MAX = 3 * 1024 * 1024
@@ -130,10 +131,7 @@ def _docs(source: Source, comments: tuple[n.Comment, ...]) -> dict[int, str]:
 # ---- the scan before the parse
 
 _LANDMARK = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*|[()\[\]{}]|\n(?=[a-z@])')
-_FORBIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff]"
-)
+_FORBIDDEN = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff{HIDDEN}]")
 _LONG_LINE = re.compile(rf"[^\n]{{{LINE_MAX + 1}}}")
 
 
@@ -231,6 +229,7 @@ def _offset(error: UnexpectedInput, text: str) -> int:
 
 _BAD_NUMBER = re.compile(r"[0-9][0-9A-Za-z_.]*")
 _INSTANT_WITHOUT_OFFSET = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]*")
+_CLOSED_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _NON_ASCII_NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -250,7 +249,7 @@ def _explain(source: Source, text: str, error: UnexpectedInput) -> Diagnostic:
     if character == '"':
         end = text.find("\n", offset)
         span = Span(source, offset, len(text) if end == -1 else end)
-        if _closed_string(text, offset):
+        if _CLOSED_STRING.match(text, offset):
             return Diagnostic("unexpected_word", f"found a string{wanted}", span)
         return Diagnostic("unterminated_string", "this string has no closing quote on its line", span)
     if match := _INSTANT_WITHOUT_OFFSET.match(text, max(0, offset - 8)):
@@ -281,10 +280,6 @@ _ALIENS = {
     "*": "there is no multiplication; `*` stands only in SPIFFE patterns",
     "%": "there is no remainder",
 }
-
-
-def _closed_string(text: str, offset: int) -> bool:
-    return re.compile(r'"(?:[^"\\\n]|\\.)*"').match(text, offset) is not None
 
 
 _NAMES = {

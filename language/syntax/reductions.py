@@ -15,7 +15,6 @@ from language.syntax.literals import BadLiteral, parse_duration, parse_instant, 
 
 NESTING_MAX = 64
 TYPE_NESTING_MAX = 8
-ELEMENTS_MAX = 1000
 
 T = TypeVar("T")
 

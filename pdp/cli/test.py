@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -42,30 +43,26 @@ def test(
     format: TestFormat = typer.Option(TestFormat.TEXT, "--format", help="How results are printed."),
 ) -> None:
     """Run policy tests: every step compiled, through a warm cache and by the plain evaluator, which must agree."""
-    options = _Options(path, run, coverage, threshold, junit, fail_on_empty, verbose, format)
+    try:
+        pattern = re.compile(run) if run is not None else None
+    except re.error as error:
+        raise PdpError("invalid_argument", f"--run: not a regular expression: {error}") from None
+    options = _Options(path, pattern, coverage, threshold, junit, fail_on_empty, verbose, format)
     if not watch:
         raise typer.Exit(options.run_once(Compiler()))
     _watch(options)
 
 
+@dataclass(frozen=True, slots=True)
 class _Options:
-    def __init__(
-        self,
-        path: Path,
-        run: str | None,
-        coverage: bool,
-        threshold: float | None,
-        junit: Path | None,
-        fail_on_empty: bool,
-        verbose: bool,
-        format: TestFormat,
-    ) -> None:
-        self.path, self.junit, self.format, self.verbose = path, junit, format, verbose
-        self.coverage, self.threshold, self.fail_on_empty = coverage, threshold, fail_on_empty
-        try:
-            self.pattern = re.compile(run) if run is not None else None
-        except re.error as error:
-            raise PdpError("invalid_argument", f"--run: not a regular expression: {error}") from None
+    path: Path
+    pattern: re.Pattern[str] | None
+    coverage: bool
+    threshold: float | None
+    junit: Path | None
+    fail_on_empty: bool
+    verbose: bool
+    format: TestFormat
 
     def run_once(self, compiler: Compiler) -> int:
         """One run, printed; the exit code."""
