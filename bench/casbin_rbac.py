@@ -161,7 +161,7 @@ def _ours(size: Size, way: str) -> Measured:
     calls: list[Call] = []
     for user, resource in size.asks():
         request = RequestData("read", EntityData("Data", resource, {}, ()), user=EntityData("User", user, {}, ()))
-        inputs = assemble(directory, request, 0, lambda *_: leaf.footprint)
+        inputs = assemble(directory.world, request, 0, lambda *_: leaf.footprint)
         calls.append((leaf.function, tuple(leaf.arguments(inputs))))
     settle_heap()
     took = spread(time_each(calls, PASSES))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cedarpy
+from pdp.engine.engine import Snapshot
 
 import pdp
 from bench.apps import APPS, App, Ask, Store, cedar_entities, cedar_request, our_entities
 from bench.report import Detail, Figure, Report, finish, number
 from bench.timing import Call, Spread, clock_overhead_us, settle_heap, spread, time_each
 from language import Bundle, Directory, EntityData, RequestData, Source, assemble, compile_policies
-from pdp.engine.engine import Snapshot
 from pdp.sdk.engine import Engine
 
 SIZES = (5, 20, 50)
@@ -93,7 +93,7 @@ def _prepare(bundle: Bundle, directory: Directory, ask: Ask) -> tuple[Call, Call
     """The compiled function and `Bundle.decide`, with what each takes."""
     resource, user = EntityData(*ask.resource, {}, ()), EntityData("User", ask.user, {}, ())
     leaf = bundle.leaves[ask.action, ask.resource[0]]
-    inputs = assemble(directory, RequestData(ask.action, resource, user=user), 0, lambda *_: leaf.footprint)
+    inputs = assemble(directory.world, RequestData(ask.action, resource, user=user), 0, lambda *_: leaf.footprint)
     return (leaf.function, tuple(leaf.arguments(inputs))), (bundle.decide, (ask.action, ask.resource[0], inputs))
 
 

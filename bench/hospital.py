@@ -173,7 +173,7 @@ def _prepare(departments: int) -> Ward:
 def _function(bundle: Bundle, directory: Directory, ask: Ask) -> Call:
     leaf = bundle.leaves[ask.action, "Item"]
     resource, user = EntityData("Item", ask.item, {}, ()), EntityData("Staff", ask.staff, {}, ())
-    inputs = assemble(directory, RequestData(ask.action, resource, user=user), 0, lambda *_: leaf.footprint)
+    inputs = assemble(directory.world, RequestData(ask.action, resource, user=user), 0, lambda *_: leaf.footprint)
     return leaf.function, tuple(leaf.arguments(inputs))
 
 

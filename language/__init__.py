@@ -1,19 +1,21 @@
 """The policy language: from text to decision function.
 
-`Compiler` (or `compile_policies`, once) turns sources into a `Bundle`; a `Directory` holds entities and relations;
-`assemble` makes the `Inputs` of a decision; `Bundle.decide` answers and `Bundle.explain` says why.
+`Compiler` (or `compile_policies`, once) turns sources into a `Bundle`; a `Directory` holds entities and relations, with a
+`World` for those who read; `assemble` makes the `Inputs` of a decision; `Bundle.decide` answers and `Bundle.explain` says
+why.
 """
 
 from __future__ import annotations
 
 from language.answers import Answer, ExplainedConjunct, ExplainedRule, RuleError
-from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
+from language.asked import Asked, Refusal, RequestData, TaskData, conform_request, task_end
+from language.assemble import assemble
 from language.codes import CODES, Code, Severity
 from language.compile import Compiler, compile_policies
 from language.compiler.footprint import Read
 from language.compiler.load import Bundle, Leaf, Outcome, Result
 from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printable, render, sort_diagnostics
-from language.directory import Directory, DirectoryError, EntityData, RowData
+from language.directory import Change, Directory, DirectoryError, EntityData, RowData
 from language.inputs import FOREVER, NO_SUBJECT, Inputs
 from language.routing import NotRouted, Routed, route_http, route_tcp
 from language.source import Source, Span
@@ -33,6 +35,7 @@ from language.testing.run import (
 )
 from language.values import BadValue, conform_id, describe, shorten
 from language.vocabulary import Vocabulary
+from language.world import World, changed
 
 __all__ = [
     "CODES",
@@ -41,9 +44,11 @@ __all__ = [
     "NO_SUBJECT",
     "WAYS",
     "Answer",
+    "Asked",
     "BadLiteral",
     "BadValue",
     "Bundle",
+    "Change",
     "ClauseCoverage",
     "Code",
     "Compiler",
@@ -77,10 +82,13 @@ __all__ = [
     "TestResult",
     "Vocabulary",
     "Way",
+    "World",
     "assemble",
+    "changed",
     "clause_coverage",
     "compile_policies",
     "conform_id",
+    "conform_request",
     "describe",
     "did_you_mean",
     "format_duration",

@@ -530,6 +530,16 @@ _REASONS = _codes(
             "Present your own grant. If it was presented by somebody else, this is an attack.",
         ),
         "task_malformed": ("the task lacks what a rule reads", "It cannot be judged.", "Present it whole."),
+        "revoked": (
+            "something that the request stands on was revoked",
+            "A workload, credential, trust domain, gate or opener was taken out of use; `because` says which.",
+            "Find out why. If it was lifted since, ask again.",
+        ),
+        "credential_ended": (
+            "the workload's credential has ended",
+            "Authority ends with what proves it.",
+            "Show a credential that has not ended.",
+        ),
         "no_route": (
             "a request that no route gives a meaning",
             "What means nothing is not allowed.",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from language.checker.check import Checked, Checker
+from language.collecting import without_collection
 from language.compiler.load import Bundle, load
 from language.compiler.plan import Plan, Planner
 from language.diagnostics import Diagnostic, PolicyErrors, sort_diagnostics
@@ -27,13 +26,13 @@ class Compiler:
 
     def check(self, sources: Iterable[Source]) -> tuple[Checked, tuple[Diagnostic, ...]]:
         """Everything that can be said about a policy set, short of making functions of it."""
-        with _without_collection():
+        with without_collection():
             checked, _, diagnostics = self._check(tuple(sources))
             return checked, diagnostics
 
     def compile(self, sources: Iterable[Source]) -> Bundle:
         """The compiled policy set, or PolicyErrors with every diagnostic of every file."""
-        with _without_collection():
+        with without_collection():
             checked, plan, diagnostics = self._check(tuple(sources))
             if plan is None:
                 raise PolicyErrors(diagnostics)
@@ -56,18 +55,6 @@ class Compiler:
         found += [_too_costly(leaf.action, leaf.resource_type) for leaf in plan.leaves.values() if leaf.cost > LEAF_COST_MAX]
         diagnostics = sort_diagnostics(found)
         return checked, None if any(d.is_error for d in found) else plan, diagnostics
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Trees have no cycles, and a collector that walks millions of nodes again and again finds nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _too_costly(action: str, resource_type: str) -> Diagnostic:

@@ -1,22 +1,28 @@
 """Entities and relations, typed against a vocabulary, with every entity's ancestors ready to look into.
 
-A change makes new records and never alters one, so that whoever holds a record holds a consistent one. An entity's
-version changes when its attributes or any of its transitive ancestors change: a parent's edit re-versions what is below.
+A change makes new records and a new `World` and never alters one, so that whoever holds a world holds a consistent one.
+An entity's version changes when its attributes or any of its transitive ancestors change: a parent's edit re-versions
+what is below, in the same step. What is told again as it was changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
+from language.collecting import without_collection
 from language.inputs import FOREVER
 from language.spiffe import is_spiffe_id
+from language.telling import tell_record
 from language.types import Trust
 from language.values import BadValue, conform_id, conform_record, conform_reference, describe, shorten
 from language.vocabulary import ID, VERSION, WORKLOAD, EntityDecl, EntityRecord, Vocabulary
+from language.world import World, changed
 
 Key = tuple[str, str]
+RowKey = tuple[str, ...]
 
 
 class DirectoryError(ValueError):
@@ -33,8 +39,8 @@ class EntityData:
 
     type: str
     id: str
-    attributes: Mapping[str, Any]
-    parents: tuple[Key, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,57 +50,155 @@ class RowData:
     until: int = FOREVER
 
 
+#: Where versions come from. INVARIANT: none is given twice in a process, so that a cache's key may hold a version and need
+#: not say of which directory.
+_VERSIONS = count(1)
+
+_SHARED_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is put and what is taken away, in one step."""
+
+    put: Iterable[EntityData] = ()
+    remove: Iterable[Key] = ()
+    put_rows: Iterable[RowData] = ()
+    remove_rows: Iterable[RowData] = ()
+
+
 class Directory:
+    """The one who changes data. Whoever reads takes `world`, which is whole at every moment and never changes.
+
+    Changes come from one thread at a time; readers may be many.
+    """
+
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self.records: dict[str, dict[str, EntityRecord]] = {name: {} for name in (*vocabulary.entities, WORKLOAD)}
-        self.rows: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in vocabulary.relations}
-        self.epochs: dict[str, int] = dict.fromkeys([*self.records, *(f"rows {name}" for name in self.rows)], 0)
+        names = (*vocabulary.entities, WORKLOAD)
+        epochs = dict.fromkeys([*names, *(f"rows {name}" for name in vocabulary.relations)], 0)
+        empty: dict[str, Any] = {name: {} for name in names}
+        self.world = World(vocabulary, empty, {name: {} for name in vocabulary.relations}, epochs, next(_VERSIONS))
         self._parents: dict[Key, tuple[Key, ...]] = {}
         self._children: dict[Key, set[Key]] = {}
-        self._versions = 0
         self._shared: dict[frozenset[str], frozenset[str]] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.world.vocabulary
+
+    @property
+    def records(self) -> Mapping[str, Mapping[str, EntityRecord]]:
+        return self.world.records
+
+    def entities(self) -> Iterator[EntityData]:
+        """Every entity as it could be told again, to a directory of another vocabulary."""
+        for type_name, table in self.records.items():
+            decl = self._decl(type_name)
+            for entity_id, record in table.items():
+                attributes = tell_record(record[2 + len(decl.ancestors) :], decl.attributes)
+                yield EntityData(type_name, entity_id, attributes, self._parents.get((type_name, entity_id), ()))
+
+    def told_rows(self) -> Iterator[RowData]:
+        for name, table in self.world.rows.items():
+            for key, until in table.items():
+                yield RowData(name, self._told_row(name, key), until)
 
     # ---- changes: each is checked whole before anything is changed
 
     def upsert(self, entities: Iterable[EntityData]) -> None:
         """Puts entities, new or known; all of them or, when one is wrong, none."""
-        fresh: dict[Key, tuple[EntityData, tuple[Any, ...]]] = {}
-        for entity in entities:
-            fresh[entity.type, entity.id] = (entity, self._conform(entity))
-        self._refuse_cycles({key: e.parents for key, (e, _) in fresh.items()})
-        for key, (entity, _) in fresh.items():
-            self._link(key, entity.parents)
-        affected = self._below(fresh)
-        ancestors: dict[Key, dict[str, frozenset[str]]] = {}
-        for key in affected:
-            values = fresh[key][1] if key in fresh else self._values(key)
-            self._put(key, values, self._ancestors(key, ancestors))
+        self.change(Change(put=entities))
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Takes entities away; whatever was below them loses what it had through them."""
-        gone = set(keys)
-        for type_name, entity_id in gone:
-            self._decl(type_name)
-            if self.records[type_name].pop(entity_id, None) is not None:
-                self.epochs[type_name] += 1
-            self._link((type_name, entity_id), ())
-            self._parents.pop((type_name, entity_id), None)
-        ancestors: dict[Key, dict[str, frozenset[str]]] = {}
-        for key in self._below(dict.fromkeys(gone)):
-            if key not in gone and key[1] in self.records[key[0]]:
-                self._put(key, self._values(key), self._ancestors(key, ancestors))
+        self.change(Change(remove=keys))
 
     def put_rows(self, rows: Iterable[RowData]) -> None:
-        checked = [(row.relation, self._row_key(row), row.until) for row in rows]
-        for relation, key, until in checked:
-            self.rows[relation][key] = until
-            self.epochs[f"rows {relation}"] += 1
+        self.change(Change(put_rows=rows))
 
     def remove_rows(self, rows: Iterable[RowData]) -> None:
-        for relation, key in [(row.relation, self._row_key(row)) for row in rows]:
-            self.rows[relation].pop(key, None)
-            self.epochs[f"rows {relation}"] += 1
+        self.change(Change(remove_rows=rows))
+
+    def replace(self, entities: Iterable[EntityData], rows: Iterable[RowData] = ()) -> None:
+        """Holds these and nothing else. What is as it was keeps its version."""
+        entities, rows = tuple(entities), tuple(rows)
+        kept, kept_rows = {(e.type, e.id) for e in entities}, {(r.relation, self._row_key(r)) for r in rows}
+        gone = [(t, i) for t, table in self.records.items() for i in table if (t, i) not in kept]
+        gone_rows = [
+            RowData(name, self._told_row(name, key))
+            for name, table in self.world.rows.items()
+            for key in table
+            if (name, key) not in kept_rows
+        ]
+        self.change(Change(entities, gone, rows, gone_rows))
+
+    def change(self, change: Change) -> None:
+        """One step from a world to the next: removals, then what is put. All of it or, when a part is wrong, nothing."""
+        with without_collection():
+            self._change(change)
+
+    def _change(self, change: Change) -> None:
+        put = {(e.type, e.id): (e, self._conform(e)) for e in change.put}
+        gone = {key for key in change.remove if self._is_held(key) and key not in put}
+        put_rows = [(row.relation, self._row_key(row), row.until) for row in change.put_rows]
+        gone_rows = [(row.relation, self._row_key(row)) for row in change.remove_rows]
+        put = {key: told for key, told in put.items() if not self._is_as_told(key, *told)}
+        links = {key: _once(entity.parents) for key, (entity, _) in put.items()}
+        self._refuse_cycles({**dict.fromkeys(gone, ()), **links})
+        records = self._next_records(put, gone, links)
+        rows = self._next_rows(put_rows, gone_rows)
+        if records or rows:
+            self._advance(records, rows)
+
+    def _is_held(self, key: Key) -> bool:
+        self._decl(key[0])
+        return key[1] in self.records[key[0]]
+
+    def _is_as_told(self, key: Key, entity: EntityData, values: tuple[Any, ...]) -> bool:
+        return self._is_held(key) and self._parents.get(key, ()) == _once(entity.parents) and self._values(key) == values
+
+    def _next_records(
+        self, put: Mapping[Key, tuple[EntityData, tuple[Any, ...]]], gone: set[Key], links: Mapping[Key, tuple[Key, ...]]
+    ) -> dict[str, Mapping[str, EntityRecord]]:
+        """The tables that change. What is put, and everything below what is put or gone, becomes a new record."""
+        for key in gone:
+            self._link(key, ())
+            self._parents.pop(key, None)
+        for key, parents in links.items():
+            self._link(key, parents)
+        fresh: dict[str, dict[str, EntityRecord]] = {}
+        ancestors: dict[Key, dict[str, frozenset[str]]] = {}
+        for key in self._below([*put, *gone]):
+            if key in put or (key not in gone and key[1] in self.records[key[0]]):
+                values = put[key][1] if key in put else self._values(key)
+                record = make_record(self._decl(key[0]), key[1], next(_VERSIONS), values, self._ancestors(key, ancestors))
+                fresh.setdefault(key[0], {})[key[1]] = record
+        old: dict[str, list[str]] = {}
+        for type_name, entity_id in gone:
+            old.setdefault(type_name, []).append(entity_id)
+        if len(self._shared) > _SHARED_MAX:
+            self._shared.clear()
+        return {n: changed(self.records[n], fresh.get(n, {}), old.get(n, ())) for n in {**fresh, **old}}
+
+    def _next_rows(
+        self, put: Iterable[tuple[str, RowKey, int]], gone: Iterable[tuple[str, RowKey]]
+    ) -> dict[str, Mapping[RowKey, int]]:
+        fresh: dict[str, dict[RowKey, int]] = {}
+        old: dict[str, dict[RowKey, None]] = {}
+        for relation, key in gone:
+            if key in self.world.rows[relation]:
+                old.setdefault(relation, {})[key] = None
+        for relation, key, until in put:
+            old.get(relation, {}).pop(key, None)
+            if self.world.rows[relation].get(key) != until:
+                fresh.setdefault(relation, {})[key] = until
+        found = {n: changed(self.world.rows[n], fresh.get(n, {}), old.get(n, ())) for n in {**fresh, **old}}
+        return {name: table for name, table in found.items() if fresh.get(name) or old.get(name)}
+
+    def _advance(self, records: Mapping[str, Mapping[str, EntityRecord]], rows: Mapping[str, Mapping[RowKey, int]]) -> None:
+        version = next(_VERSIONS)
+        epochs = {**self.world.epochs, **dict.fromkeys([*records, *(f"rows {name}" for name in rows)], version)}
+        self.world = World(self.vocabulary, {**self.world.records, **records}, {**self.world.rows, **rows}, epochs, version)
 
     # ---- conforming
 
@@ -112,7 +216,7 @@ class Directory:
             raise DirectoryError("wrong_source", message)
         return conform_entity(decl, entity, where)
 
-    def _row_key(self, row: RowData) -> tuple[str, ...]:
+    def _row_key(self, row: RowData) -> RowKey:
         decl = self.vocabulary.relations.get(row.relation)
         if decl is None:
             raise DirectoryError("unknown_relation", f"there is no relation `{shorten(row.relation)}`")
@@ -128,7 +232,6 @@ class Directory:
     # ---- closure
 
     def _link(self, key: Key, parents: tuple[Key, ...]) -> None:
-        parents = tuple(dict.fromkeys(parents))  # a parent named twice is one parent
         for parent in self._parents.get(key, ()):
             self._children[parent].discard(key)
             if not self._children[parent]:
@@ -157,7 +260,7 @@ class Directory:
                     state[parent] = 1
                     path.append((parent, list(fresh.get(parent, self._parents.get(parent, ())))))
 
-    def _below(self, start: Mapping[Key, Any]) -> list[Key]:
+    def _below(self, start: Iterable[Key]) -> list[Key]:
         """The given entities and every entity below them."""
         found = dict.fromkeys(start)
         for key in (waiting := list(found)):
@@ -197,11 +300,13 @@ class Directory:
         decl = self._decl(key[0])
         return self.records[key[0]][key[1]][2 + len(decl.ancestors) :]
 
-    def _put(self, key: Key, values: tuple[Any, ...], ancestors: Mapping[str, frozenset[str]]) -> None:
-        decl = self._decl(key[0])
-        self._versions += 1
-        self.epochs[key[0]] += 1
-        self.records[key[0]][key[1]] = make_record(decl, key[1], self._versions, values, ancestors)
+    def _told_row(self, relation: str, key: RowKey) -> tuple[Key, ...]:
+        return tuple(zip(self.vocabulary.relations[relation].of, key, strict=True))
+
+
+def _once(parents: tuple[Key, ...]) -> tuple[Key, ...]:
+    """A parent named twice is one parent."""
+    return tuple(dict.fromkeys(parents))
 
 
 _NONE: frozenset[str] = frozenset()

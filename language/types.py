@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum as PythonEnum
+from functools import cached_property
 from typing import assert_never
 
 
@@ -72,10 +73,14 @@ class Field:
     trust: Trust = Trust.VERIFIED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecordType:
     fields: tuple[Field, ...]
     name: str = ""  # how messages call it, for the records that have a name
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(f.name for f in self.fields)
 
     def find(self, name: str) -> tuple[int, Field] | None:
         for index, field in enumerate(self.fields):

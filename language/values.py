@@ -81,10 +81,10 @@ def conform(value: Any, type_: Type, where: str) -> Any:
 def conform_record(value: Any, type_: RecordType, where: str) -> tuple[Any, ...]:
     if not isinstance(value, Mapping):
         raise _wrong(value, where, "an object")
-    known = {f.name for f in type_.fields}
-    for key in value:
-        if key not in known:
-            raise BadValue(f"{where}: `{shorten(key)}` is not declared; known are {', '.join(sorted(known)) or 'none'}")
+    if not value.keys() <= type_.names:
+        unknown = next(key for key in value if key not in type_.names)
+        known = ", ".join(sorted(type_.names)) or "none"
+        raise BadValue(f"{where}: `{shorten(unknown)}` is not declared; known are {known}")
     return tuple([_conform_field(value, f.name, f.type, f.optional, where) for f in type_.fields])
 
 

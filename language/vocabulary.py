@@ -58,7 +58,7 @@ BUILTIN_ENUMS = (PROCESS_KIND, PROOF_FACT)
 BUILTIN_TYPES = ("Bool", "Int", "String", "Time", "Duration", "Ip", "Cidr", "SpiffeId", "Set", "Map")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EntityDecl:
     name: str
     parents: tuple[str, ...]
@@ -73,7 +73,7 @@ class EntityDecl:
         """Types with neither attributes nor parents are known by their id alone."""
         return bool(self.fields or self.parents)
 
-    @property
+    @cached_property
     def attributes(self) -> RecordType:
         return RecordType(self.fields, self.name)
 
@@ -144,7 +144,7 @@ class ApprovalDecl:
     of: ScopeDecl
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskDecl:
     """A kind of task, and the ceiling of every grant for it."""
 
@@ -157,12 +157,12 @@ class TaskDecl:
     lasts: int | None  # microseconds
     approval: ApprovalDecl | None
 
-    @property
+    @cached_property
     def record(self) -> RecordType:
         """A task as a value: what every task has, then what this kind carries."""
         return RecordType((*TASK_FIELDS, *self.carries), f"task {self.kind}")
 
-    @property
+    @cached_property
     def facts(self) -> RecordType:
         return RecordType(self.carries, f"task {self.kind}")
 

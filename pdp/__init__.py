@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from language import Diagnostic, PolicyErrors
+from language import EntityData as Entity
+from language import RowData as Row
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
 from pdp.model.request import Request, Resource, Task, Workload
@@ -12,10 +14,12 @@ __all__ = [
     "Decision",
     "Diagnostic",
     "Engine",
+    "Entity",
     "PdpError",
     "PolicyErrors",
     "Request",
     "Resource",
+    "Row",
     "Task",
     "Workload",
 ]

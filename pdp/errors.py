@@ -7,6 +7,8 @@ ERROR_CODES = {
     "invalid_request": "what was asked is not a request: a value is missing, unknown or of the wrong type",
     "invalid_data": "entities or relations do not fit the vocabulary",
     "invalid_file": "a file cannot be read, or is not what it should be",
+    "failing_tests": "a policy set's own tests fail, so that it was not put into force",
+    "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

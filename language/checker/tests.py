@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from language import typed as t
-from language.assemble import RequestData, TaskData
+from language.asked import RequestData, TaskData
 from language.checker.base import Surroundings
 from language.checker.expressions import ExpressionChecker
 from language.checker.narrow import NOTHING

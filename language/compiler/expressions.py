@@ -18,6 +18,7 @@ from language.spiffe import SpiffePattern
 from language.types import BOOL
 
 PARAMETERS = (
+    "now",  # first: it alone changes from one call of the same request to the next
     "resource_id",
     "resource",
     "workload_id",
@@ -33,7 +34,6 @@ PARAMETERS = (
     "gate",
     "location",
     "proof",
-    "now",
 )
 
 _COMPARE: dict[str, type[ast.cmpop]] = {

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from language import typed as t
 from language.answers import Answer, RuleError
@@ -44,8 +45,7 @@ class Outcome:
     annotations: tuple[tuple[str, str | None], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A decision of policy alone: no credential, grant or freshness bounds it yet."""
 
     outcome: Outcome
@@ -66,17 +66,7 @@ class Leaf:
     timed: bool
     footprint: tuple[Read, ...]
     code: LeafCode
-
-    def arguments(self, inputs: Inputs) -> list[Any]:
-        """The function's arguments, picked from the inputs."""
-        picked = []
-        for parameter in self.parameters:
-            kind, _, of = parameter.partition(":")
-            if not of:
-                picked.append(getattr(inputs, kind))
-            else:
-                picked.append((inputs.records if kind == "records" else inputs.rows).get(of, {}))
-        return picked
+    arguments: Callable[[Inputs], tuple[Any, ...]]  # picks the function's arguments from the inputs
 
     def show_python(self) -> str:
         """The generated function as text, to read; it is never compiled from it."""
@@ -107,6 +97,7 @@ class Bundle:
         self.outcomes = (DEFAULT_DENY, *[_outcome(r) for r in program.rules])
         self._listing = listing
         self._candidates: dict[tuple[str, str], Candidates] = {}
+        self._unbounded = tuple(Result(o, FOREVER, FOREVER, None, ()) for o in self.outcomes)
         self._by_rule = {r.name: o for r, o in zip(program.rules, self.outcomes[1:], strict=True)}
 
     @property
@@ -152,7 +143,8 @@ class Bundle:
     def result(self, leaf: Leaf, found: Any) -> Result:
         """What a leaf's function returned, in words."""
         if not leaf.timed:
-            return Result(self.outcomes[found], FOREVER, FOREVER, None, ())
+            index: int = found
+            return self._unbounded[index]
         rule, until, held, bound = found
         return Result(self.outcomes[rule], until, held, self.outcomes[bound].rule, ())
 
@@ -204,13 +196,31 @@ def load(
         if content not in functions:
             functions[content] = _compile(emit_leaf(leaf_plan, _function_name(leaf_plan), listing), listing)
         code, function = functions[content]
-        leaves[pair] = Leaf(*pair, code.parameters, function, leaf_plan.timed, leaf_plan.footprint, code)
+        take = picker(code.parameters)
+        leaves[pair] = Leaf(*pair, code.parameters, function, leaf_plan.timed, leaf_plan.footprint, code, take)
     return Bundle(program, plan, listing, leaves, tests, warnings)
 
 
 def program_name(sources: tuple[Source, ...]) -> str:
     hasher = sha256("".join(s.digest for s in sources).encode())
     return hasher.hexdigest()[:12]
+
+
+def picker(parameters: tuple[str, ...]) -> Callable[[Inputs], tuple[Any, ...]]:
+    """Picks what a function takes: fields of the inputs first, then tables of records and rows."""
+    plain = tuple(p for p in parameters if ":" not in p)
+    tables = [tuple(p.split(":")) for p in parameters if ":" in p]
+    fields: Callable[[Inputs], tuple[Any, ...]]
+    if len(plain) > 1:
+        fields = attrgetter(*plain)
+    elif plain:
+        one = attrgetter(plain[0])
+        fields = lambda inputs: (one(inputs),)  # noqa: E731  # one of three ways to make it
+    else:
+        fields = lambda inputs: ()  # noqa: E731
+    if not tables:
+        return fields
+    return lambda inputs: (*fields(inputs), *[getattr(inputs, kind).get(of, {}) for kind, of in tables])
 
 
 def _function_name(leaf: LeafPlan) -> str:

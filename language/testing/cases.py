@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from language.assemble import RequestData, TaskData
+from language.asked import RequestData, TaskData
 from language.directory import EntityData, RowData
 from language.source import Span
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from language.answers import Answer
-from language.assemble import Refusal, RequestData, TaskData, assemble, task_end
+from language.asked import Refusal, RequestData, TaskData, task_end
+from language.assemble import assemble
 from language.compiler.load import Bundle, Outcome, Result
 from language.directory import Directory, DirectoryError
 from language.explain import conditions
@@ -152,7 +153,7 @@ def _check(
     request = replace(check.request, task=task)
     pair = (request.action, request.resource.type)
     try:
-        inputs = assemble(directory, request, check.at, lambda a, r: bundle.leaves[a, r].footprint)
+        inputs = assemble(directory.world, request, check.at, lambda a, r: bundle.leaves[a, r].footprint)
     except Refusal as refusal:
         refused = Result(Outcome(False, refusal.code, None, None, None), FOREVER, FOREVER, None, ())
         return _compare(check, test, refused, FOREVER, None)

@@ -8,7 +8,8 @@ import typer
 
 from language import CODES, Compiler, Directory, did_you_mean
 from pdp.cli.report import NOT_COMPILED, OK, USAGE, CheckFormat, counted, dump, print_diagnostics
-from pdp.store.files import find_files, load_data, read_sources
+from pdp.store.data_files import load_data
+from pdp.store.files import find_files, read_sources
 
 
 def check(

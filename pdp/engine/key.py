@@ -1,43 +1,68 @@
 """The key of a decision: everything that can change the answer, and nothing else (law L10).
 
 Made from the footprint that the compiler derived. Every position of a key has one static type, since inputs were
-conformed to the vocabulary, so `1` and `True` never meet; keys are compared in full, never by a digest.
+conformed to the vocabulary, so `1` and `True` never meet; keys are compared in full, never by a digest. Versions and epochs
+are given once in a process, so that a key of an older world can never be met again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from language import Inputs, Leaf, Read
 from pdp.errors import PdpError
 
 Key = tuple[Any, ...]
+Part = Callable[[Inputs], Any]
 
 _RECORDS = ("resource", "user", "workload")
 _WHOLE = ("resource_id", "user_id", "workload_id", "user_type", "task_kind", "task_covers", "process", "proof")
 _FIELDS = ("context", "task", "gate", "location")
 
 
+def key_parts(leaf: Leaf) -> tuple[tuple[Read, Part], ...]:
+    """What a leaf's keys are made of. Time is in no key: it bounds the entry."""
+    return tuple((read, _part(read)) for read in leaf.footprint if read.root != "now")
+
+
 def decision_key(leaf: Leaf, inputs: Inputs) -> Key:
     """The key of these inputs in this leaf."""
-    return (leaf.action, leaf.resource_type, *[_part(read, inputs) for read in leaf.footprint])
+    return (leaf.action, leaf.resource_type, *[part(inputs) for _, part in key_parts(leaf)])
 
 
-def _part(read: Read, inputs: Inputs) -> Any:
+def _part(read: Read) -> Part:
     if read.root in _WHOLE:
-        return getattr(inputs, read.root)
+        return attrgetter(read.root)
     if read.root in _RECORDS:
-        record = getattr(inputs, read.root)
-        # A record told with the request has version 0 and is its own key; the directory's is known by its version.
-        return None if record is None else record if not record or record[0] == 0 else record[0]
+        return _record(attrgetter(read.root))
     if read.root in _FIELDS:
-        fields = getattr(inputs, read.root)
-        # A task of another kind has other fields; its kind is in the key as well.
-        return None if fields is None or len(fields) <= read.index else fields[read.index]
+        return _field(attrgetter(read.root), read.index)
     if read.root == "records":  # reached through a reference: any record of the type could matter
-        return inputs.epochs[read.part]
+        return lambda inputs: inputs.epochs[read.part]
     if read.root == "rows":
-        return inputs.epochs[f"rows {read.part}"]
-    if read.root == "now":
-        return None  # time is never in a key: it bounds the entry
+        epoch = f"rows {read.part}"
+        return lambda inputs: inputs.epochs[epoch]
     raise PdpError("invalid_argument", f"unknown read `{read}`")
+
+
+def _record(of: Part) -> Part:
+    """A record told with the request has version 0 and is its own key; the directory's is known by its version. One that
+    is missing, and the empty one of a subject that is not there, are themselves."""
+
+    def part(inputs: Inputs) -> Any:
+        record = of(inputs)
+        return record[0] or record if record else record
+
+    return part
+
+
+def _field(of: Part, index: int) -> Part:
+    """A task of another kind has other fields; its kind is in the key as well."""
+
+    def part(inputs: Inputs) -> Any:
+        fields = of(inputs)
+        return None if fields is None or len(fields) <= index else fields[index]
+
+    return part

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from language import FOREVER, Outcome, RuleError, Span
 
@@ -16,49 +15,87 @@ def instant(microseconds: int) -> datetime | None:
     return None if microseconds >= FOREVER else _EPOCH + timedelta(microseconds=microseconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A decision, what decided it, and until when it holds. Ask for `.allowed`: a decision has no truth of its own."""
+class Settled(NamedTuple):
+    """What was decided. Equal decisions share one: it is made once and never changed."""
 
     outcome: Outcome
     errors: tuple[RuleError, ...]
     generation: str
-    id: str
+    instance: str  # who decided; the first part of the decision's id
     valid_until_us: int  # when the authority ends if nothing is revoked
     fresh_until_us: int  # when to ask again
     bounded_by: str | None  # what ends it: `rule NAME`, `task`, `credential`
 
+    def ending(self, until: int, bounded_by: str | None) -> Settled:
+        """The same outcome, without errors, with an end of its own. On the hot path, so in one step."""
+        return tuple.__new__(Settled, (self[0], (), self[2], self[3], until, FOREVER, bounded_by))
+
+
+class Decision:
+    """A decision, what decided it, and until when it holds. Ask for `.allowed`: a decision has no truth of its own."""
+
+    __slots__ = ("_number", "settled")
+
+    def __init__(self, settled: Settled, number: int) -> None:
+        self.settled = settled
+        self._number = number
+
+    @property
+    def id(self) -> str:
+        """Names this decision among all that were made anywhere."""
+        return f"{self.settled.instance}-{self._number}"
+
     @property
     def allowed(self) -> bool:
-        return self.outcome.allowed
+        return self.settled.outcome.allowed
 
     @property
     def reason(self) -> str:
-        return self.outcome.reason
+        return self.settled.outcome.reason
 
     @property
     def rule(self) -> str | None:
-        return self.outcome.rule
+        return self.settled.outcome.rule
 
     @property
     def because(self) -> str | None:
-        return self.outcome.because
+        return self.settled.outcome.because
 
     @property
     def span(self) -> Span | None:
-        return self.outcome.span
+        return self.settled.outcome.span
 
     @property
     def annotations(self) -> tuple[tuple[str, str | None], ...]:
-        return self.outcome.annotations
+        return self.settled.outcome.annotations
+
+    @property
+    def errors(self) -> tuple[RuleError, ...]:
+        return self.settled.errors
+
+    @property
+    def generation(self) -> str:
+        return self.settled.generation
+
+    @property
+    def bounded_by(self) -> str | None:
+        return self.settled.bounded_by
+
+    @property
+    def valid_until_us(self) -> int:
+        return self.settled.valid_until_us
 
     @property
     def valid_until(self) -> datetime | None:
-        return instant(self.valid_until_us)
+        return instant(self.settled.valid_until_us)
+
+    @property
+    def fresh_until_us(self) -> int:
+        return self.settled.fresh_until_us
 
     @property
     def fresh_until(self) -> datetime | None:
-        return instant(self.fresh_until_us)
+        return instant(self.settled.fresh_until_us)
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a decision is neither true nor false; ask `decision.allowed`")
@@ -66,3 +103,6 @@ class Decision:
     def __str__(self) -> str:
         by = f" by {self.rule}" if self.rule else ""
         return f"{'allow' if self.allowed else 'deny'}: {self.reason}{by}"
+
+    def __repr__(self) -> str:
+        return f"<Decision {self.id} {self}>"

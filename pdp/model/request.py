@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
-from language import LATEST, BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
+from language import FOREVER, LATEST, BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
 from pdp.errors import PdpError
+from pdp.model.frozen import frozen
 
-_NO_ATTRIBUTES: Mapping[str, Any] = {}
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class _NoMemo:
+    """Stands where no engine was asked yet."""
+
+    snapshot = None
+
+
+NO_MEMO = _NoMemo()
+
+
+def _freeze(holder: object, *names: str) -> None:
+    for name in names:
+        value = getattr(holder, name)
+        if value is not None and value is not NOTHING and value != ():
+            object.__setattr__(holder, name, frozen(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +40,24 @@ class Resource:
     attributes: Mapping[str, Any] | None = None
     parents: Sequence[tuple[str, str]] | None = None
 
+    def __post_init__(self) -> None:
+        _freeze(self, "attributes", "parents")
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload that the caller vouches for, with what is known of its process."""
+    """A workload that the caller vouches for, with what is known of its process and of the credential it showed.
+
+    `credential` names it, so that it can be revoked (a certificate's digest, never a token); `ends` is when it ends.
+    """
 
     id: str
     process: Mapping[str, Any] | None = None
+    credential: str | None = None
+    ends: datetime | str | int | None = None
+
+    def __post_init__(self) -> None:
+        _freeze(self, "process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,48 +76,87 @@ class Task:
     parent: str | None = None
     state: str = "active"
 
+    def __post_init__(self) -> None:
+        _freeze(self, "attributes", "proof")
+
 
 EntityLike = Resource | tuple[str, str] | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question, prebuilt for a hot loop."""
+    """One question, prebuilt for a hot loop. It is a value: what it was given is copied, and an engine that was asked
+    remembers with it how it understood the question."""
 
     action: str
     resource: EntityLike
     workload: str | Workload | None = None
     user: EntityLike | None = None
     task: Task | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     gate: Mapping[str, Any] | None = None
-    location: Mapping[str, Any] = field(default_factory=dict)
+    location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     proof: Sequence[str] | frozenset[str] = ()
+    memo: Any = field(default=NO_MEMO, init=False, repr=False, compare=False)  # the engine's; see pdp/engine/memo.py
+
+    def __post_init__(self) -> None:
+        _freeze(self, "resource", "user", "context", "gate", "location", "proof")
 
     def data(self) -> RequestData:
         """The request in the form that the language takes; PdpError when it has not even the shape of one."""
-        if not isinstance(self.action, str):
-            raise _bad("action", self.action, "an action's name")
-        resource, told = _entity(self.resource, "resource")
-        user, user_told = _entity(self.user, "user") if self.user is not None else (None, False)
-        named = self.workload
-        workload, process = (named.id, named.process) if isinstance(named, Workload) else (named, None)
-        if workload is not None and not isinstance(workload, str):
-            raise _bad("workload", workload, "a SPIFFE ID")
-        return RequestData(
+        return request_data(
             self.action,
-            resource,
-            told,
-            workload,
-            process,
-            user,
-            user_told,
-            _task(self.task),
+            self.resource,
+            self.workload,
+            self.user,
+            self.task,
             self.context,
             self.gate,
             self.location,
-            _proof(self.proof),
+            self.proof,
         )
+
+
+def request_data(
+    action: object,
+    resource: object,
+    workload: object,
+    user: object,
+    task: object,
+    context: Any,
+    gate: Any,
+    location: Any,
+    proof: object,
+) -> RequestData:
+    """What was asked in the form that the language takes."""
+    if not isinstance(action, str):
+        raise _bad("action", action, "an action's name")
+    entity, told = _entity(resource, "resource")
+    owner, owner_told = _entity(user, "user") if user is not None else (None, False)
+    named, process = (workload.id, workload.process) if isinstance(workload, Workload) else (workload, None)
+    if named is not None and not isinstance(named, str):
+        raise _bad("workload", named, "a SPIFFE ID")
+    grant = None if task is None else _task(task)
+    return RequestData(
+        action, entity, told, named, process, owner, owner_told, grant, context, gate, location, _proof(proof)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What vouches for a workload: its name, by which it can be revoked, and when it ends."""
+
+    name: str | None
+    ends: int
+
+
+def credential_of(workload: object) -> Credential | None:
+    """What vouches for the workload, and until when."""
+    if not isinstance(workload, Workload) or (workload.credential is None and workload.ends is None):
+        return None
+    if workload.credential is not None and not isinstance(workload.credential, str):
+        raise _bad("workload.credential", workload.credential, "a credential's name")
+    return Credential(workload.credential, FOREVER if workload.ends is None else moment(workload.ends, "workload.ends"))
 
 
 def _bad(where: str, found: object, expected: str) -> PdpError:
@@ -100,8 +168,8 @@ def _entity(value: object, where: str) -> tuple[EntityData, bool]:
         told = value.attributes is not None or value.parents is not None
         parents = tuple(_reference(p, f"{where}.parents") for p in value.parents or ())
         type_name, entity_id = _reference((value.type, value.id), where)
-        return EntityData(type_name, entity_id, value.attributes or _NO_ATTRIBUTES, parents), told
-    return EntityData(*_reference(value, where), _NO_ATTRIBUTES, ()), False
+        return EntityData(type_name, entity_id, value.attributes or NOTHING, parents), told
+    return EntityData(*_reference(value, where), NOTHING, ()), False
 
 
 def _reference(value: object, where: str) -> tuple[str, str]:
@@ -112,9 +180,7 @@ def _reference(value: object, where: str) -> tuple[str, str]:
             raise _bad(where, value, '("Type", "id")')
 
 
-def _task(task: Task | None) -> TaskData | None:
-    if task is None:
-        return None
+def _task(task: object) -> TaskData:
     if not isinstance(task, Task):
         raise _bad("task", task, "a pdp.Task")
     if not isinstance(task.attributes, Mapping):

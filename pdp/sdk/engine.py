@@ -7,45 +7,93 @@ contains nothing: use it to gate what the process does for others, and put conta
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from language import Bundle, Compiler, Directory
-from pdp.engine.engine import Decider, Explanation, Snapshot
+from language import FOREVER, Bundle, World
+from language import Directory as Data
+from pdp.engine.cache import ENTRIES_MAX, DecisionCache
+from pdp.engine.cache_report import CacheReport, report_cache
+from pdp.engine.decide import Decider, Explanation
+from pdp.engine.snapshot import Policy, Snapshot
+from pdp.errors import PdpError
 from pdp.model.decision import Decision
-from pdp.model.request import EntityLike, Request, Task, Workload, moment
-from pdp.store.files import find_files, load_data, read_sources
+from pdp.model.request import NOTHING, EntityLike, Request, Task, Workload, credential_of, moment, request_data
+from pdp.sdk.clock import Clock
+from pdp.sdk.directory import Directory
+from pdp.sdk.watch import Watch
+from pdp.store.policy_folder import PolicyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine remembers. `cache_entries=0` remembers nothing; `denials` is how long a denial may be remembered."""
+
+    cache_entries: int = ENTRIES_MAX
+    denials: timedelta | None = timedelta(minutes=1)
+    run_tests: bool = False  # before a policy set is put into force
+    clock: Callable[[], int] | None = None  # microseconds since the epoch; one's own clock is believed
 
 
 class Engine:
-    """Policies and data, ready to be asked. Safe to share between threads and tasks."""
+    """Policies and data, ready to be asked. Safe to share between threads, and between tasks of asyncio: a check neither
+    waits nor does I/O."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._decider = Decider(secrets.token_hex(6))
+    def __init__(self, bundle: Bundle, data: Data | None = None, options: EngineOptions | None = None) -> None:
+        self._options = options or EngineOptions()
+        self._instance = secrets.token_hex(6)
+        self._decider = Decider()
+        self._numbers = self._decider.numbers
+        self._clock = self._options.clock or Clock().now
+        self._changing = threading.RLock()  # of the snapshot; a check takes no lock
+        self._data = data if data is not None else Data(bundle.vocabulary)
+        self._snapshot = Snapshot(self._policy(bundle), self._data.world)
+        self._folder: PolicyFolder | None = None
+        self._directory = Directory(self._change_data, lambda: self._snapshot.world)
 
     @classmethod
-    def load(cls, path: str | Path) -> Engine:
-        """The policies of a folder or file, with the data beside them. Raises `PolicyErrors`, or `PdpError`."""
-        found = find_files(Path(path), with_tests=False)
-        bundle = Compiler().compile(read_sources(found.policies))
-        directory = Directory(bundle.vocabulary)
-        load_data(directory, found.data)
-        return cls(Snapshot(bundle, directory))
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        cache_entries: int = ENTRIES_MAX,
+        denials: timedelta | None = timedelta(minutes=1),
+        run_tests: bool = False,
+        clock: Callable[[], int] | None = None,
+    ) -> Engine:
+        """The policies of a folder or file, with the data beside them. Raises `PolicyErrors`, or `PdpError`.
+
+        `cache_entries=0` remembers nothing; `denials` is the longest that a denial is remembered; `run_tests` puts no set
+        into force whose own tests fail; `clock` gives microseconds since the epoch, and is believed.
+        """
+        folder = PolicyFolder(Path(path), run_tests=run_tests)
+        read = folder.read()
+        data = folder.apply(read, None)
+        engine = cls(read.bundle, data, EngineOptions(cache_entries, denials, run_tests, clock))
+        engine._folder = folder
+        return engine
+
+    # ---- what it has
 
     @property
     def bundle(self) -> Bundle:
-        return self._snapshot.bundle
+        return self._snapshot.policy.bundle
 
     @property
     def directory(self) -> Directory:
-        return self._snapshot.directory
+        """Its entities and relations, to change while it decides."""
+        return self._directory
 
     @property
     def generation(self) -> str:
-        return self._snapshot.generation
+        """Names the policy set in force, by its content."""
+        return self._snapshot.policy.generation
+
+    # ---- asking
 
     def check(
         self,
@@ -59,33 +107,108 @@ class Engine:
         context: Mapping[str, Any] | None = None,
         gate: Mapping[str, Any] | None = None,
         location: Mapping[str, Any] | None = None,
-        proof: Sequence[str] = (),
+        proof: Sequence[str] | frozenset[str] = (),
         now: Any = None,
     ) -> Decision:
         """Decides a prebuilt `Request`, or one told in keywords. `now` is for tests and replays."""
-        if request is None:
-            request = Request(
-                action,  # type: ignore[arg-type]  # a missing action is told by `data`, like every other bad value
-                resource,  # type: ignore[arg-type]  # likewise
-                workload,
-                user,
-                task,
-                {} if context is None else context,
-                gate,
-                {} if location is None else location,
-                proof,
-            )
-        return self._decider.decide(self._snapshot, request.data(), _now(now))
+        at = self._clock() if now is None else moment(now, "now")
+        if request is not None:
+            try:
+                memo = request.memo
+            except AttributeError:
+                raise _no_request(request) from None
+            if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
+                return Decision(memo.settled, next(self._numbers))
+            if action is not None or resource is not None:
+                raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
+            return self._decider.decide(self._snapshot, request, at)
+        told = request_data(
+            action,
+            resource,
+            workload,
+            user,
+            task,
+            NOTHING if context is None else context,
+            gate,
+            NOTHING if location is None else location,
+            proof,
+        )
+        return self._decider.decide_once(self._snapshot, told, credential_of(workload), at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
         """Decides several requests by one snapshot and at one moment."""
-        snapshot, at = self._snapshot, _now(now)
-        return [self._decider.decide(snapshot, r.data(), at) for r in requests]
+        snapshot, at = self._snapshot, self._at(now)
+        return [self._decider.decide(snapshot, _demand_request(r), at) for r in requests]
 
     def explain(self, request: Request, *, now: Any = None) -> Explanation:
         """The decision with every rule that was considered, and what each was missing."""
-        return self._decider.explain(self._snapshot, request.data(), _now(now))
+        return self._decider.explain(self._snapshot, _demand_request(request), self._at(now))
+
+    def explain_cache(self, request: Request, *, now: Any = None) -> CacheReport:
+        """Whether the answer is remembered, under which key, and what bounds its life. Changes nothing."""
+        return report_cache(self._snapshot, _demand_request(request), self._at(now))
+
+    def _at(self, now: Any) -> int:
+        return self._clock() if now is None else moment(now, "now")
+
+    # ---- changing
+
+    def revoke(self, noun: str, name: str, *, reason: str = "") -> None:
+        """Refuses, from the very next check, whatever stands on a task, credential, workload, trust domain, gate or opener.
+        A task and a credential are revoked for ever."""
+        with self._changing:
+            now = self._snapshot
+            self._snapshot = Snapshot(now.policy, now.world, now.revoked.revoke(noun, name, reason))
+
+    def lift(self, noun: str, name: str) -> None:
+        """Takes back the revocation of a workload, trust domain, gate or opener."""
+        with self._changing:
+            now = self._snapshot
+            self._snapshot = Snapshot(now.policy, now.world, now.revoked.lift(noun, name))
+
+    def reload(self) -> bool:
+        """Reads policies and data again and puts them into force together, or raises and leaves what is in force. Returns
+        whether anything changed. Checks go on meanwhile."""
+        folder = self._folder
+        if folder is None:
+            raise PdpError("invalid_argument", "this engine was not loaded from files")
+        read = folder.read()
+        with self._changing:
+            before = self._snapshot
+            self._data = folder.apply(read, self._data)
+            policy = before.policy if read.bundle is before.policy.bundle else self._policy(read.bundle)
+            if policy is before.policy and self._data.world is before.world:
+                return False
+            self._snapshot = Snapshot(policy, self._data.world, before.revoked)
+        return True
+
+    def watch(self, on_reload: Callable[[Exception | None], None] | None = None) -> Watch:
+        """Reloads whenever a file of the policy set changes, in a thread, until the watch is closed. What is not fit is
+        logged, told to `on_reload`, and leaves in force what was."""
+        if self._folder is None:
+            raise PdpError("invalid_argument", "this engine was not loaded from files")
+        return Watch(self._folder.path, self.reload, on_reload)
+
+    def _change_data(self, change: Callable[[Data], None]) -> World:
+        with self._changing:
+            change(self._data)
+            now = self._snapshot
+            if self._data.world is not now.world:
+                self._snapshot = Snapshot(now.policy, self._data.world, now.revoked)
+            return self._data.world
+
+    def _policy(self, bundle: Bundle) -> Policy:
+        options = self._options
+        denials = FOREVER if options.denials is None else options.denials // timedelta(microseconds=1)
+        cache = DecisionCache(options.cache_entries, denials, threading.Lock()) if options.cache_entries else None
+        return Policy(bundle, self._instance, cache)
 
 
-def _now(now: Any) -> int:
-    return time.time_ns() // 1000 if now is None else moment(now, "now")
+def _demand_request(request: object) -> Request:
+    if not isinstance(request, Request):
+        raise _no_request(request)
+    return request
+
+
+def _no_request(found: object) -> PdpError:
+    return PdpError("invalid_argument", f"expected a pdp.Request, found {type(found).__name__}")

@@ -6,6 +6,7 @@ No duplicate keys, no fractions, NaN or infinities, no huge integers, no deep ne
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -53,6 +54,14 @@ def read_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise BadData(f"not YAML: {getattr(error, 'problem', error)}", mark.line + 1 if mark else None) from None
+
+
+def yaml_lines(text: str) -> list[int]:
+    """The line at which each element of a list begins, of a text that was read without error."""
+    import yaml
+
+    whole = yaml.compose(text, Loader=yaml.SafeLoader)
+    return [node.start_mark.line + 1 for node in (whole.value if whole is not None else ())]
 
 
 def _yaml_value(node: Any, depth: int, seen: set[int]) -> Any:
@@ -121,18 +130,17 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
 def _refuse_depth(text: str) -> None:
     """Before any recursive reader sees it: how deep brackets nest, strings left out."""
-    depth, quoted, escaped = 0, False, False
-    for c in text:
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped = c == "\\"
-            quoted = c != '"'
-        elif c == '"':
-            quoted = True
-        elif c in "[{":
+    if text.count("[") + text.count("{") <= DEPTH_MAX:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        c = found[0]
+        if c in "[{":
             depth += 1
             if depth > DEPTH_MAX:
                 raise BadData("nested too deeply")

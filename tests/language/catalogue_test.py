@@ -183,7 +183,7 @@ def test_an_index_neither_over_nor_under_matches(kind: str) -> None:
         directory.upsert([EntityData("D", "d", {"f": foreign}, ())])
         for user in ("u0", "u1"):
             request = RequestData("a", EntityData("D", "d", {}, ()), user=EntityData("U", user, {}, ()))
-            inputs = assemble(directory, request, 1, lambda a, r: bundle.leaves[a, r].footprint)
+            inputs = assemble(directory.world, request, 1, lambda a, r: bundle.leaves[a, r].footprint)
             answer, result = bundle.explain("a", "D", inputs), bundle.decide("a", "D", inputs)
             assert (result.outcome.allowed, result.outcome.rule in answer.rules or not answer.rules) == (
                 answer.allowed,

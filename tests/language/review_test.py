@@ -24,6 +24,7 @@ from language import (
 from language.types import CIDR
 from language.values import conform
 from pdp.engine.cache import DecisionCache
+from pdp.engine.ways import through_cache
 from tests.language.hostile_test import codes
 
 P = "language 1\nentity User\nentity T\naction read on T\n"
@@ -32,7 +33,7 @@ RULE = P + "allow x {{ for User do read on T when {} }}"
 
 def inputs_for(bundle: Bundle, request: RequestData, directory: Directory | None = None, now: int = 10) -> Inputs:
     directory = directory or Directory(bundle.vocabulary)
-    return assemble(directory, request, now, lambda a, r: bundle.leaves[a, r].footprint)
+    return assemble(directory.world, request, now, lambda a, r: bundle.leaves[a, r].footprint)
 
 
 def request(**told: Any) -> RequestData:
@@ -234,7 +235,9 @@ allow by-row { for User do read on T when reads(user, resource) }"""
     directory.upsert([EntityData("Org", "o", {"open": True}, ()), EntityData("T", "t", {"org": ["Org", "o"]}, ())])
 
     def ask() -> str | None:
-        return cache.decide(bundle, bundle.leaves["read", "T"], inputs_for(bundle, request(), directory)).outcome.rule
+        return through_cache(
+            cache, bundle, bundle.leaves["read", "T"], inputs_for(bundle, request(), directory)
+        ).outcome.rule
 
     from language import RowData
 

@@ -1,0 +1,198 @@
+"""Deciding: a snapshot, a request and a moment in; a decision out. No clock and no I/O.
+
+The steps of one check, in order: what is asked is conformed to the vocabulary; what was revoked refuses; records are looked
+up and the task is held against the moment; then the cache, or the compiled function; the caller's own end comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import NamedTuple
+
+from language import Answer, Asked, BadValue, Inputs, Refusal, RequestData, Result, Vocabulary, assemble, conform_request
+from pdp.engine.key import Key
+from pdp.engine.snapshot import PreparedLeaf, Snapshot
+from pdp.errors import PdpError
+from pdp.model.decision import Decision, Settled
+from pdp.model.request import Credential, Request, credential_of
+
+LONG_AGO = -(2**63)
+
+
+class Question(NamedTuple):
+    """What is asked, understood once; it holds for every world of its vocabulary."""
+
+    vocabulary: Vocabulary
+    told: RequestData
+    asked: Asked
+    credential: Credential | None
+    ends: int  # the caller's own bound: of the credential, of the grant
+    ended_by: str | None
+
+
+class Bound:
+    """A question bound to one snapshot: everything of a decision but the moment."""
+
+    __slots__ = ("arguments", "inputs", "key", "leaf", "opens", "question")
+
+    def __init__(self, question: Question, leaf: PreparedLeaf, inputs: Inputs, opens: int) -> None:
+        self.question = question
+        self.leaf = leaf
+        self.inputs = inputs
+        self.arguments = leaf.arguments(inputs)
+        self.key: Key = leaf.key(inputs)
+        self.opens = opens  # not before this moment; not after `question.ends`
+
+
+class Memo:
+    """What a prebuilt request remembers: under which snapshot it was asked last, and what was decided, in which interval.
+
+    INVARIANT: an answer is used for this snapshot only, and a snapshot changes with policy, data and revocations alike.
+    """
+
+    __slots__ = ("bound", "closes", "opens", "settled", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, bound: Bound, settled: Settled, opens: int, closes: int) -> None:
+        self.snapshot = snapshot
+        self.bound = bound
+        self.settled = settled
+        self.opens = opens
+        self.closes = closes
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with everything that led to it."""
+
+    decision: Decision
+    answer: Answer | None  # None when it was refused before policy
+    refusal: str | None
+
+
+class Decider:
+    """Makes decisions and numbers them."""
+
+    def __init__(self) -> None:
+        self.numbers: Iterator[int] = count(1)
+
+    def decide(self, snapshot: Snapshot, request: Request, now: int) -> Decision:
+        """A decision about a prebuilt request, which remembers what was worked out for it."""
+        memo: Memo = request.memo
+        try:
+            if memo.snapshot is snapshot and memo.bound.opens <= now < memo.bound.question.ends:
+                bound = memo.bound
+                if snapshot.policy.cache is None:
+                    return Decision(settle_quickly(snapshot, bound, now), next(self.numbers))
+            else:
+                bound = bind(snapshot, _question(snapshot, request), now)
+            settled, opens, closes = self._settle(snapshot, bound, now)
+        except Refusal as refusal:
+            return self._number(snapshot.policy.refused(refusal.code, refusal.message))
+        object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
+        return Decision(settled, next(self.numbers))
+
+    def decide_once(self, snapshot: Snapshot, told: RequestData, credential: Credential | None, now: int) -> Decision:
+        """A decision about a request that nobody keeps."""
+        try:
+            bound = bind(snapshot, understand(snapshot, told, credential), now)
+            return self._number(self._settle(snapshot, bound, now)[0])
+        except Refusal as refusal:
+            return self._number(snapshot.policy.refused(refusal.code, refusal.message))
+
+    def explain(self, snapshot: Snapshot, request: Request, now: int) -> Explanation:
+        """The same decision by the plain evaluator, with every rule that was considered."""
+        bundle = snapshot.policy.bundle
+        try:
+            question = understand(snapshot, request.data(), credential_of(request.workload))
+            bound = bind(snapshot, question, now)
+        except Refusal as refusal:
+            decision = self._number(snapshot.policy.refused(refusal.code, refusal.message))
+            return Explanation(decision, None, refusal.message)
+        pair = (question.asked.action, question.asked.resource.type)
+        result = bundle.settle(*pair, bound.inputs)
+        decision = self._number(snapshot.policy.settle(result, question.ends, question.ended_by))
+        return Explanation(decision, bundle.explain(*pair, bound.inputs), None)
+
+    def _settle(self, snapshot: Snapshot, bound: Bound, now: int) -> tuple[Settled, int, int]:
+        """What is decided now, and the interval in which it may be said again without asking."""
+        policy, question, cache = snapshot.policy, bound.question, snapshot.policy.cache
+        if cache is None:
+            return settle_quickly(snapshot, bound, now), 0, 0
+        entry = cache.find(bound.key, now)
+        if entry is None:
+            result = evaluate(snapshot, bound, now)
+            entry = cache.keep(bound.key, now, result)
+            if entry is None:
+                return policy.settle(result, question.ends, question.ended_by), 0, 0
+        settled = policy.settle(entry.result, question.ends, question.ended_by)
+        return settled, max(entry.decided_at, bound.opens), min(entry.until, question.ends)
+
+    def _number(self, settled: Settled) -> Decision:
+        return Decision(settled, next(self.numbers))
+
+
+def _question(snapshot: Snapshot, request: Request) -> Question:
+    """As it was understood before, when that was by the same vocabulary."""
+    memo = request.memo
+    if isinstance(memo, Memo) and memo.bound.question.vocabulary is snapshot.world.vocabulary:
+        return memo.bound.question
+    return understand(snapshot, request.data(), credential_of(request.workload))
+
+
+def bind(snapshot: Snapshot, question: Question, now: int) -> Bound:
+    """The question in this snapshot; a Refusal when it ends before policy."""
+    asked = question.asked
+    revoked = snapshot.revoked.find(question.told, question.credential)
+    if revoked is not None:
+        raise Refusal(*revoked)
+    credential = question.credential
+    if credential is not None and now >= credential.ends:
+        raise Refusal("credential_ended", "the workload's credential has ended")
+    policy = snapshot.policy
+    inputs = assemble(snapshot.world, asked, now, policy.footprint)
+    opens = LONG_AGO if asked.task is None else asked.task.told.started
+    return Bound(question, policy.leaf(asked.action, asked.resource.type), inputs, opens)
+
+
+def understand(snapshot: Snapshot, told: RequestData, credential: Credential | None) -> Question:
+    """What is asked, of its declared types; PdpError when it is no request at all."""
+    vocabulary = snapshot.world.vocabulary
+    try:
+        asked = conform_request(vocabulary, told)
+    except BadValue as error:
+        raise PdpError("invalid_request", str(error)) from None
+    ends, ended_by = (2**63 - 1, None) if asked.task is None else (asked.task.ends, "task")
+    if credential is not None and credential.ends < ends:
+        ends, ended_by = credential.ends, "credential"
+    return Question(vocabulary, told, asked, credential, ends, ended_by)
+
+
+def settle_quickly(snapshot: Snapshot, bound: Bound, now: int) -> Settled:
+    """Without a cache. An answer that nothing bounds was made when the policy was; another is made here, in one step."""
+    leaf, question = bound.leaf, bound.question
+    try:
+        found = leaf.function(now, *bound.arguments) if leaf.takes_now else leaf.function(*bound.arguments)
+    except Exception:  # noqa: BLE001  # law L3
+        return snapshot.policy.settle(evaluate(snapshot, bound, now), question.ends, question.ended_by)
+    if not leaf.timed:
+        if question.ended_by is None:
+            unbounded: Settled = leaf.settled[found]
+            return unbounded
+        return snapshot.policy.settle(snapshot.policy.bundle.result(leaf.leaf, found), question.ends, question.ended_by)
+    number, until, _, bound_by = found
+    settled: Settled = leaf.settled[number]
+    if question.ends < until:
+        return settled.ending(question.ends, question.ended_by)
+    return settled.ending(until, leaf.bounds[bound_by])
+
+
+def evaluate(snapshot: Snapshot, bound: Bound, now: int) -> Result:
+    """What policy says at this moment, by the compiled function; whatever it raises, the plain evaluator settles it (L3)."""
+    leaf, bundle = bound.leaf, snapshot.policy.bundle
+    try:
+        found = leaf.function(now, *bound.arguments) if leaf.takes_now else leaf.function(*bound.arguments)
+    except Exception:  # noqa: BLE001  # law L3
+        return bundle.settle(leaf.leaf.action, leaf.leaf.resource_type, replace(bound.inputs, now=now))
+    return bundle.result(leaf.leaf, found)

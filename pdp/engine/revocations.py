@@ -1,0 +1,75 @@
+"""What was revoked, by noun. Looked at before policy at every check, so that it holds at once and empties no cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from language import RequestData, changed, shorten
+from pdp.errors import PdpError
+from pdp.model.request import Credential
+
+#: Every noun that can be revoked, and the reason of the denials that follow. An end is for ever; the others can be lifted.
+NOUNS: Mapping[str, str] = {
+    "task": "task_ended",
+    "credential": "revoked",
+    "workload": "revoked",
+    "trust_domain": "revoked",
+    "gate": "revoked",
+    "opener": "revoked",
+}
+FOR_EVER = frozenset({"task", "credential"})
+
+Noun = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Revocations:
+    """A set that never changes; each revocation makes the next."""
+
+    reasons: Mapping[Noun, str] = field(default_factory=dict)
+
+    def revoke(self, noun: str, name: str, why: str) -> Revocations:
+        return Revocations(changed(self.reasons, {_noun(noun, name): why}))
+
+    def lift(self, noun: str, name: str) -> Revocations:
+        key = _noun(noun, name)
+        if noun in FOR_EVER:
+            raise PdpError("invalid_argument", f"a {noun} that was revoked stays revoked; make a new one")
+        return Revocations(changed(self.reasons, {}, [key]))
+
+    def find(self, request: RequestData, credential: Credential | None) -> tuple[str, str] | None:
+        """Reason and text of the denial, when anything that the request stands on was revoked."""
+        if not self.reasons:
+            return None
+        for noun in _stands_on(request, credential):
+            why = self.reasons.get(noun)
+            if why is not None:
+                kind, name = noun
+                return NOUNS[kind], f"the {kind.replace('_', ' ')} {shorten(name)} was revoked" + (f": {why}" if why else "")
+        return None
+
+
+def _noun(noun: str, name: str) -> Noun:
+    if noun not in NOUNS:
+        raise PdpError("invalid_argument", f"`{noun}` cannot be revoked; known are {', '.join(NOUNS)}")
+    if not isinstance(name, str) or not name:
+        raise PdpError("invalid_argument", f"the {noun} to revoke is named by a text")
+    return noun, name
+
+
+def _stands_on(request: RequestData, credential: Credential | None) -> Iterator[Noun]:
+    if request.task is not None:
+        yield "task", request.task.id
+        if request.task.parent is not None:
+            yield "task", request.task.parent
+        if request.task.opener is not None:
+            yield "opener", request.task.opener
+    if credential is not None and credential.name is not None:
+        yield "credential", credential.name
+    if request.workload is not None:
+        yield "workload", request.workload
+        yield "trust_domain", request.workload.removeprefix("spiffe://").partition("/")[0]
+    gate = request.gate.get("id") if isinstance(request.gate, Mapping) else None
+    if isinstance(gate, str):
+        yield "gate", gate

@@ -1,0 +1,82 @@
+"""What one decision reads: policy, data and revocations that belong together. Replaced whole, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from language import FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Result, World
+from pdp.engine.cache import DecisionCache
+from pdp.engine.key import Key, Part, key_parts
+from pdp.engine.revocations import Revocations
+from pdp.model.decision import Settled
+
+GENERATION_DIGITS = 16
+
+
+class PreparedLeaf:
+    """A leaf with all that can be worked out before anyone asks."""
+
+    __slots__ = ("_parts", "bounds", "function", "leaf", "reads", "settled", "takes_now", "timed")
+
+    def __init__(self, leaf: Leaf, settled: tuple[Settled, ...], bounds: tuple[str | None, ...]) -> None:
+        self.leaf = leaf
+        self.bounds = bounds  # `bounded_by`, by the number of the rule that ends it
+        self.function: Callable[..., Any] = leaf.function
+        self.timed = leaf.timed
+        self.takes_now = leaf.parameters[:1] == ("now",)
+        self.settled = settled  # by the number of the deciding rule
+        parts = key_parts(leaf)
+        self.reads: tuple[Read, ...] = tuple(read for read, _ in parts)
+        self._parts: tuple[Part, ...] = tuple(part for _, part in parts)
+
+    def arguments(self, inputs: Inputs) -> tuple[Any, ...]:
+        """The function's arguments but for the moment, which comes first where it takes one."""
+        arguments = self.leaf.arguments(inputs)
+        return arguments[1:] if self.takes_now else arguments
+
+    def key(self, inputs: Inputs) -> Key:
+        return (self.leaf.action, self.leaf.resource_type, *[part(inputs) for part in self._parts])
+
+
+class Policy:
+    """A bundle that is active, with the decisions that it made. A cache belongs to one policy and goes with it."""
+
+    def __init__(self, bundle: Bundle, instance: str, cache: DecisionCache | None) -> None:
+        self.bundle = bundle
+        self.instance = instance
+        self.cache = cache
+        self.generation = bundle.digest[:GENERATION_DIGITS]
+        self._settled = tuple(self.settle(Result(o, FOREVER, FOREVER, None, ()), FOREVER, None) for o in bundle.outcomes)
+        self._bounds = tuple(f"rule {o.rule}" if o.rule else None for o in bundle.outcomes)
+        self._leaves: dict[tuple[str, str], PreparedLeaf] = {}
+
+    def leaf(self, action: str, resource_type: str) -> PreparedLeaf:
+        pair = (action, resource_type)
+        found = self._leaves.get(pair)
+        if found is None:
+            found = self._leaves[pair] = PreparedLeaf(self.bundle.leaves[pair], self._settled, self._bounds)
+        return found
+
+    def footprint(self, action: str, resource_type: str) -> tuple[Read, ...]:
+        return self.bundle.leaves[action, resource_type].footprint
+
+    def settle(self, result: Result, ends: int, ended_by: str | None) -> Settled:
+        """What policy said, with the caller's own end."""
+        until, bounded_by = result.until, f"rule {result.bound}" if result.bound else None
+        if ends < until:
+            until, bounded_by = ends, ended_by
+        return Settled(result.outcome, result.errors, self.generation, self.instance, until, FOREVER, bounded_by)
+
+    def refused(self, reason: str, message: str) -> Settled:
+        return Settled(
+            Outcome(False, reason, None, message, None), (), self.generation, self.instance, FOREVER, FOREVER, None
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    policy: Policy
+    world: World
+    revoked: Revocations = field(default_factory=Revocations)
