@@ -174,13 +174,7 @@ class Engine:
             raise PdpError("invalid_argument", "this engine was not loaded from files")
         read = folder.read()
         with self._changing:
-            before = self._snapshot
-            self._data = folder.apply(read, self._data)
-            policy = before.policy if read.bundle is before.policy.bundle else self._policy(read.bundle)
-            if policy is before.policy and self._data.world is before.world:
-                return False
-            self._snapshot = Snapshot(policy, self._data.world, before.revoked)
-        return True
+            return self._put_into_force(read.bundle, folder.apply(read, self._data))
 
     def watch(self, on_reload: Callable[[Exception | None], None] | None = None) -> Watch:
         """Reloads whenever a file of the policy set changes, in a thread, until the watch is closed. What is not fit is
@@ -196,6 +190,16 @@ class Engine:
             if self._data.world is not now.world:
                 self._snapshot = Snapshot(now.policy, self._data.world, now.revoked)
             return self._data.world
+
+    def _put_into_force(self, bundle: Bundle, data: Data) -> bool:
+        """The swap: one assignment. Whatever could fail has been done."""
+        with self._changing:
+            before, self._data = self._snapshot, data
+            policy = before.policy if bundle is before.policy.bundle else self._policy(bundle)
+            if policy is before.policy and data.world is before.world:
+                return False
+            self._snapshot = Snapshot(policy, data.world, before.revoked)
+            return True
 
     def _policy(self, bundle: Bundle) -> Policy:
         options = self._options
