@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -119,6 +120,20 @@ def test_the_entry_point_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]["pytest11"]
     assert declared == {"bulkhead": MODULE}
     assert INSTALLED in ([], [MODULE])
+
+
+def test_an_installation_is_enough(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip leaves it: pytest finds the plugin by its entry point, and rewrites the asserts of what the files list."""
+    files = [p.relative_to(ROOT) for folder in ("pdp", "language") for p in (ROOT / folder).rglob("*.py")]
+    put(project, "site/bulkhead_pdp-0.1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: bulkhead-pdp\nVersion: 0.1.0\n")
+    put(project, "site/bulkhead_pdp-0.1.0.dist-info/entry_points.txt", f"[pytest11]\nbulkhead = {MODULE}\n")
+    put(project, "site/bulkhead_pdp-0.1.0.dist-info/RECORD", "".join(f"{file.as_posix()},,\n" for file in files))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project.path / "site"), str(ROOT)]))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    result = project.runpytest_subprocess("-W", "error", "--strict-config")
+    result.assert_outcomes(passed=3)
+    off = project.runpytest_subprocess("-p", "no:bulkhead", "--collect-only")
+    assert off.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 # ---- policy tests
