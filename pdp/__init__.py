@@ -1,14 +1,36 @@
-"""Bulkhead: decides, at request time, over verified workload identity, task context and expiry."""
+"""Bulkhead: decides, at request time, over verified workload identity, task context and expiry.
+
+Names are imported when they are first asked for: whoever imports one module of `pdp`, such as every run of pytest that finds
+our plugin installed, does not pay for the compiler.
+"""
 
 from __future__ import annotations
 
-from language import Diagnostic, PolicyErrors
-from language import EntityData as Entity
-from language import RowData as Row
-from pdp.errors import PdpError
-from pdp.model.decision import Decision
-from pdp.model.request import Request, Resource, Task, Workload
-from pdp.sdk.engine import Engine
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from language import Diagnostic, PolicyErrors
+    from pdp.errors import PdpError
+    from pdp.model.data import Entity, Row
+    from pdp.model.decision import Decision
+    from pdp.model.request import Request, Resource, Task, Workload
+    from pdp.sdk.engine import Engine
+
+#: Where each name comes from.
+_HOMES = {
+    "Decision": "pdp.model.decision",
+    "Diagnostic": "language",
+    "Engine": "pdp.sdk.engine",
+    "Entity": "pdp.model.data",
+    "PdpError": "pdp.errors",
+    "PolicyErrors": "language",
+    "Request": "pdp.model.request",
+    "Resource": "pdp.model.request",
+    "Row": "pdp.model.data",
+    "Task": "pdp.model.request",
+    "Workload": "pdp.model.request",
+}
 
 __all__ = [
     "Decision",
@@ -23,3 +45,14 @@ __all__ = [
     "Task",
     "Workload",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,8 +10,8 @@ The word after a block's language says what is done with it:
     policy failing       its tests do not pass
     policy expressions   each line `EXPRESSION   # true`, `# false`, `# error`, or the code that it is refused with
     policy excerpt FILE  stands so in that file of the template
-    policy FILE          a file that the page writes; so does json, yaml, ndjson; diff FILE changes one
-    console              commands and their output; a line `…` stands for any lines, `…` in a line for any text
+    policy FILE          a file that the page writes; so does json, yaml, ndjson, ini, python FILE; diff FILE changes one
+    console              commands and their output; a line `…` stands for any lines, `…` in a line for any text; pdp, pytest
     python               runs, in the folder that the page's commands made; an `output` block after it is what it prints
 
 Everything on a page runs in one folder, from top to bottom.
@@ -21,12 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +296,7 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_every_block_is_of_a_known_kind() -> None:
     policy = {"", "vocabulary", "world", "fragment", "error", "failing", "expressions", "excerpt"}
-    other = {"console", "python", "output", "json", "yaml", "diff", "ebnf", "sh", "text", "ndjson"}
+    other = {"console", "python", "output", "json", "yaml", "diff", "ebnf", "sh", "text", "ndjson", "ini"}
     for page in PAGES:
         for block in blocks(page):
             known = block.words[0] if block.words else ""
@@ -315,11 +318,11 @@ def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         match block.language:
             case "console":
                 run_console(block, monkeypatch)
-            case "python":
+            case "python" if not block.words:
                 printed = run_python(block, names)
             case "output":
                 assert_alike(block.text, printed, f"{block}: output")
-            case "json" | "yaml" | "ndjson" | "policy" if block.words and "." in block.words[-1]:
+            case "json" | "yaml" | "ndjson" | "ini" | "python" | "policy" if block.words and "." in block.words[-1]:
                 if block.kind != "policy excerpt":
                     write(tmp_path / block.words[-1], block.text)
             case "diff":
@@ -339,7 +342,7 @@ def run_console(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
         if line == "echo $?":
             assert expected.strip() == str(code), f"{block}: the exit code is {code}"
             continue
-        printed, code = run_pdp(line, monkeypatch)
+        printed, code = run_pytest(line) if line.startswith("pytest") else run_pdp(line, monkeypatch)
         assert_alike(expected, printed, f"{block}: {line}")
 
 
@@ -361,6 +364,18 @@ def run_pdp(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), pytest.raises(SystemExit) as ended:
             command.main()
     return out.getvalue(), int(ended.value.code or 0)
+
+
+def run_pytest(line: str) -> tuple[str, int]:
+    """pytest in a process of its own, with our plugin also where the project was installed before it had one."""
+    installed = any(e.name == "bulkhead" for e in entry_points(group="pytest11"))
+    plugins = [] if installed else ["-p", "pdp.sdk.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "--no-header", "-p", "no:hypothesispytest", *plugins, *shlex.split(line)[1:]]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"}
+    )
+    return run.stdout + run.stderr, run.returncode
 
 
 def assert_alike(expected: str, found: str, where: str) -> None:

@@ -22,6 +22,8 @@ FLOORS: dict[str, int] = {
     "pdp.wire": 5,
     "pdp.store": 6,
     "pdp.sdk": 6,
+    "pdp.sdk.pytest_plugin": 7,
+    "pdp.testing": 7,
     "pdp.cli": 7,
     "pdp.server": 7,
     "pdp.agent": 7,
