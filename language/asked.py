@@ -11,20 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from language.directory import DirectoryError, EntityData, conform_entity
+from language.inputs import FOREVER
 from language.spiffe import is_spiffe_id
 from language.types import Trust
 from language.values import BadValue, conform_id, conform_record, describe, shorten
 from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, TaskDecl, Vocabulary
 
+TASK_STATES = ("active", "suspended", "ended")
 DEPTH_MAX = 64  # of a chain of delegation; far more than any policy allows
 
 
 class Refusal(Exception):
-    """A denial before policy; `code` is its reason."""
+    """A denial before policy; `code` is its reason, and it holds until `until` if nothing changes."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, until: int = FOREVER) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.until = code, message, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ def _malformed(task: TaskData) -> Refusal | None:
             return Refusal("task_malformed", f"`{shorten(told)}` is not a SPIFFE ID")
     if type(task.depth) is not int or not 0 <= task.depth <= DEPTH_MAX:
         return Refusal("task_malformed", "the task's depth is not a small number")
+    if task.state not in TASK_STATES:
+        return Refusal("task_malformed", f"`{shorten(task.state)}` is no state of a task")
     return None
 
 

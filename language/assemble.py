@@ -64,12 +64,12 @@ def _put_task(inputs: Inputs, world: World, task: AskedTask) -> None:
     told, decl, now = task.told, task.decl, inputs.now
     if told.state == "ended":
         raise Refusal("task_ended", f"the task {shorten(told.id)} has ended")
-    if told.state != "active":
+    if told.state == "suspended":
         raise Refusal("task_suspended", f"the task {shorten(told.id)} is suspended")
     if now >= task.ends:
         raise Refusal("task_ended", f"the task {shorten(told.id)} has ended")
     if now < told.started:
-        raise Refusal("task_not_started", f"the task {shorten(told.id)} has not started")
+        raise Refusal("task_not_started", f"the task {shorten(told.id)} has not started", told.started)
     holder = told.holder if told.holder is not None else inputs.workload_id
     if holder != inputs.workload_id:
         raise Refusal("task_misheld", f"the task {shorten(told.id)} belongs to another workload")

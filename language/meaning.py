@@ -75,11 +75,15 @@ class Evaluator:
     # ---- conditions
 
     def truth(self, expr: t.TypedExpr) -> Truth:
+        before = self.error
         try:
-            return self._truth(expr)
+            value = self._truth(expr)
         except Unanswerable as error:
-            self.error = self.error or error
+            self.error = before or error
             return ERROR
+        if not is_error(value):
+            self.error = before  # what erred inside made no difference, so it is the cause of nothing
+        return value
 
     def _truth(self, expr: t.TypedExpr) -> Truth:
         inputs = self.inputs

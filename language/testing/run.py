@@ -156,7 +156,7 @@ def _check(
         inputs = assemble(directory.world, request, check.at, lambda a, r: bundle.leaves[a, r].footprint)
     except Refusal as refusal:
         refused = Result(Outcome(False, refusal.code, None, None, None), FOREVER, FOREVER, None, ())
-        return _compare(check, test, refused, FOREVER, None)
+        return _compare(check, test, refused, refusal.until, None)
     except BadValue as error:
         return [Failure(str(error), check.span)]
     answer = bundle.explain(*pair, inputs)

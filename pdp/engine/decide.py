@@ -89,7 +89,7 @@ class Decider:
                 bound = bind(snapshot, _question(snapshot, request), now)
             settled, opens, closes = self._settle(snapshot, bound, now)
         except Refusal as refusal:
-            return self._number(snapshot.policy.refused(refusal.code, refusal.message))
+            return self._number(snapshot.policy.refused(refusal))
         object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
         return Decision(settled, next(self.numbers))
 
@@ -99,7 +99,7 @@ class Decider:
             bound = bind(snapshot, understand(snapshot, told, credential), now)
             return self._number(self._settle(snapshot, bound, now)[0])
         except Refusal as refusal:
-            return self._number(snapshot.policy.refused(refusal.code, refusal.message))
+            return self._number(snapshot.policy.refused(refusal))
 
     def explain(self, snapshot: Snapshot, request: Request, now: int) -> Explanation:
         """The same decision by the plain evaluator, with every rule that was considered."""
@@ -108,7 +108,7 @@ class Decider:
             question = understand(snapshot, request.data(), credential_of(request.workload))
             bound = bind(snapshot, question, now)
         except Refusal as refusal:
-            decision = self._number(snapshot.policy.refused(refusal.code, refusal.message))
+            decision = self._number(snapshot.policy.refused(refusal))
             return Explanation(decision, None, refusal.message)
         pair = (question.asked.action, question.asked.resource.type)
         result = bundle.settle(*pair, bound.inputs)

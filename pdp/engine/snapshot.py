@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from language import FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Result, World
+from language import FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Refusal, Result, World
 from pdp.engine.cache import DecisionCache
 from pdp.engine.key import Key, Part, key_parts
 from pdp.engine.revocations import Revocations
@@ -69,10 +69,10 @@ class Policy:
             until, bounded_by = ends, ended_by
         return Settled(result.outcome, result.errors, self.generation, self.instance, until, FOREVER, bounded_by)
 
-    def refused(self, reason: str, message: str) -> Settled:
-        return Settled(
-            Outcome(False, reason, None, message, None), (), self.generation, self.instance, FOREVER, FOREVER, None
-        )
+    def refused(self, refusal: Refusal) -> Settled:
+        outcome = Outcome(False, refusal.code, None, refusal.message, None)
+        ended_by = "task" if refusal.until < FOREVER else None
+        return Settled(outcome, (), self.generation, self.instance, refusal.until, FOREVER, ended_by)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,6 +93,11 @@ class Engine:
         """Names the policy set in force, by its content."""
         return self._snapshot.policy.generation
 
+    @property
+    def revoked(self) -> Mapping[tuple[str, str], str]:
+        """What is revoked, by noun and name, and why."""
+        return self._snapshot.revoked.reasons
+
     # ---- asking
 
     def check(

@@ -101,7 +101,7 @@ def pdp_engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
 
 
 def _state(engine: Engine) -> object:
-    return engine.generation, dict(engine.directory.epochs)
+    return engine.generation, engine.directory.version, dict(engine.revoked)
 
 
 def _engine_folder(config: pytest.Config) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 import pdp
-from language import FOREVER, Refusal, RequestData, assemble, task_end
+from language import Refusal, RequestData, assemble, task_end
 from pdp.engine.snapshot import Snapshot
 from pdp.model.request import Credential, credential_of
 from tests.language import generated as g
@@ -64,7 +64,7 @@ def fresh_of(snapshot: Snapshot, told: RequestData, credential: Credential | Non
                 raise Refusal("credential_ended", "")
         inputs = assemble(world, told, now, lambda a, r: bundle.leaves[a, r].footprint)
     except Refusal as refusal:
-        return Fresh(False, refusal.code, (), frozenset(), FOREVER)
+        return Fresh(False, refusal.code, (), frozenset(), refusal.until)
     answer = bundle.explain(told.action, told.resource.type, inputs, detail=False)
     until = answer.until
     if told.task is not None:
