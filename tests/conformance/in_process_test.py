@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def engine(folder: Path) -> pdp.Engine:
 
 
 def by_keywords(engine: pdp.Engine, request: pdp.Request, at: str) -> pdp.Decision:
-    told = {name: getattr(request, name) for name in request.__slots__}
+    told = {f.name: getattr(request, f.name) for f in fields(request) if f.init}
     return engine.check(**told, now=at)
 
 
