@@ -29,7 +29,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-TellsSubject = Callable[[Scope], Subject | None | Awaitable[Subject | None]]
+TellsSubject = Callable[[Scope], Subject | Awaitable[Subject | None] | None]
 
 #: Reasons of this gate's own, beside those of decisions and routes.
 REASONS = {
@@ -121,7 +121,7 @@ class DecisionMiddleware:
         except PdpError as error:
             _log.error("a request was refused: %s", error)
             return _Refusal(400 if error.code == "invalid_request" else 503, error.code, REASONS["refused"])
-        except Exception:  # the edge: whatever went wrong, the application does not run
+        except Exception:  # noqa: BLE001  # the edge: whatever went wrong, the application does not run
             _log.exception("a request could not be decided")
             return _Refusal(500, "refused", REASONS["refused"])
         if decision.allowed is not True:
@@ -160,7 +160,7 @@ class DecisionMiddleware:
         try:
             found = self._subject(scope)
             return told(await found if inspect.isawaitable(found) else found)
-        except Exception:  # a token that does not verify is told by raising, too
+        except Exception:  # noqa: BLE001  # a token that does not verify is told by raising, too
             _log.exception("the subject of a request could not be told")
             raise _refused("subject_failed") from None
 
@@ -203,7 +203,11 @@ async def _answer(scope: Scope, refusal: _Refusal, send: Send) -> None:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.reason})
         return
     decision = refusal.decision
-    told = {"reason": refusal.reason, "because": refusal.because, "decision_id": decision.id if decision else None}
+    told = {
+        "reason": refusal.reason,
+        "because": refusal.because,
+        "decision_id": decision.id if decision is not None else None,
+    }
     if decision is not None and decision.rule is not None:
         told["rule"] = decision.rule
     body = json.dumps(told).encode()
