@@ -174,13 +174,21 @@ class AsyncDecisionInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc
 def _gated(handler: Any, table: _Table, asks: Asks) -> Any:
     behaviour = _behaviour(handler)
 
-    def gated(received: Any, context: Any) -> Any:
+    def decide(received: Any, context: Any) -> None:
         refusal = table.refusal(asks, None if handler.request_streaming else received, context)
         if refusal is not None:
             _abort(context, refusal)
+
+    def gated(received: Any, context: Any) -> Any:
+        decide(received, context)
         return behaviour(received, context)
 
-    return _rebuilt(handler, gated)
+    def generated(received: Any, context: Any) -> Iterator[Any]:
+        # grpc.aio calls what streams on its loop and iterates in a thread; only there may an abort be waited for.
+        decide(received, context)
+        yield from behaviour(received, context)
+
+    return _rebuilt(handler, generated if handler.response_streaming else gated)
 
 
 def _gated_later(handler: Any, table: _Table, asks: Asks) -> Any:
