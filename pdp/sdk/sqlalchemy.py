@@ -184,8 +184,9 @@ class _Gate:
             schema_sent = schemas.get(schema, schema)
             full_name = f"{schema_sent}.{name}" if schema_sent else name
             what = f"{self._actions[kind]} on table {full_name}"
-            # A dot inside a name would make it the full name of another table.
-            resource = None if "." in name else self._resource(full_name)
+            # A dot inside a name would make it the full name of another table; a schema that is never quoted, anything.
+            odd = "." in name or getattr(schema_sent, "quote", None) is False
+            resource = None if odd else self._resource(full_name)
             if resource is None:
                 _refuse(what, "unknown_table")
             columns = reading.columns.get((schema, name), frozenset())

@@ -1,8 +1,8 @@
 """What a compiled SQLAlchemy statement does: which tables it touches and how, which columns it reads, what is raw in it.
 
 A statement's tree does not show it: eager loads, association tables, defaults and inheritance appear only when it is
-compiled, and aliases and correlation hide what is a table there. So the statement is compiled once more by a subclass of the same
-compiler that notes what is rendered. If both texts are equal, what was noted is what is executed; if not, nothing is known.
+compiled, and aliases and correlation hide what is a table there. So the statement is compiled once more by a subclass of
+the same compiler that notes what is rendered. If both texts are equal, what was noted is what is executed; if not, nothing is known.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ except ImportError as error:  # pragma: no cover  # the extra is installed where
 
 Key = tuple[str | None, str]  # schema and name, as the statement says them
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+#: A name that needs no quotes, or SQLAlchemy's own place for a schema that is translated when the statement is sent.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*|__\[SCHEMA_[A-Za-z0-9_]+\]")
 #: Literal columns that name nothing: what SQLAlchemy itself puts into EXISTS and LIKE.
 _CONSTANT = re.compile(r"[0-9]+|'[\w %/]*'|NULL", re.ASCII)
 #: An operator of symbols, or one of these words; anything longer could be a piece of a statement.
@@ -78,7 +79,8 @@ def _note(compiled: Any, found: _Found) -> bool:
     options: dict[str, Any] = {}
     if getattr(compiled, "schema_translate_map", None):
         options["schema_translate_map"] = compiled.schema_translate_map
-    again = _reader(type(compiled))(
+    compiler: Any = type(compiled)
+    again = _reader(compiler)(
         compiled.dialect,
         compiled.statement,
         column_keys=compiled.column_keys,
