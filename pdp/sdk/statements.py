@@ -2,7 +2,8 @@
 
 A statement's tree does not show it: eager loads, association tables, defaults and inheritance appear only when it is
 compiled, and aliases and correlation hide what is a table there. So the statement is compiled once more by a subclass of
-the same compiler that notes what is rendered. If both texts are equal, what was noted is what is executed; if not, nothing is known.
+the same compiler that notes what is rendered. If both texts are equal, what was noted is what is executed; if not, nothing
+is known.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*|__\[SCHEMA_[A-Za-z0-9_]+\]")
 _CONSTANT = re.compile(r"[0-9]+|'[\w %/]*'|NULL", re.ASCII)
 #: An operator of symbols, or one of these words; anything longer could be a piece of a statement.
 _OPERATOR = re.compile(r"(?!.*(?:--|/\*))[!#%&*+\-/:<=>?@^|~]{1,5}|REGEXP|GLOB|MATCH|RLIKE|DIV|XOR", re.IGNORECASE)
+_TYPE = re.compile(r"[\w ]+(\([\w ,]*\))?[\w ]*( COLLATE \"\w+\")?(\[\])*")
+_COLLATION = re.compile(r"[\w.@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,7 @@ class _Found:
 
 
 def _note(compiled: Any, found: _Found) -> bool:
-    for element in visitors.iterate(compiled.statement):
-        if hasattr(type(element), "_compiler_dispatcher"):  # `@compiles`: rendered by a function that nobody else sees
-            found.raw[f"a construct with a compiler of its own, {type(element).__name__}"] = None
+    _note_own_compilers(compiled.statement, found)
     options: dict[str, Any] = {}
     if getattr(compiled, "schema_translate_map", None):
         options["schema_translate_map"] = compiled.schema_translate_map
@@ -89,6 +90,12 @@ def _note(compiled: Any, found: _Found) -> bool:
         **options,
     )
     return bool(again.string == compiled.string)
+
+
+def _note_own_compilers(statement: Any, found: _Found) -> None:
+    for element in visitors.iterate(statement):
+        if hasattr(type(element), "_compiler_dispatcher"):  # `@compiles`: rendered by a function that nobody else sees
+            found.raw[f"a construct with a compiler of its own, {type(element).__name__}"] = None
 
 
 @functools.cache
@@ -188,6 +195,26 @@ class _Reader:
     def visit_tstring(self, *args: Any, **kw: Any) -> Any:
         self._raw("tstring()")
         return super().visit_tstring(*args, **kw)  # type: ignore[misc]  # the compiler behind
+
+    # What the ORM adds when it compiles is not in the tree that was executed, but it comes by here.
+    def _compose_select_body(self, text: Any, statement: Any, *args: Any, **kw: Any) -> Any:
+        _note_own_compilers(statement, self._found)
+        return super()._compose_select_body(text, statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
+
+    def _label_select_column(self, statement: Any, column: Any, *args: Any, **kw: Any) -> Any:
+        _note_own_compilers(column, self._found)
+        return super()._label_select_column(statement, column, *args, **kw)  # type: ignore[misc]  # the compiler behind
+
+    def visit_typeclause(self, clause: Any, **kw: Any) -> Any:
+        text = super().visit_typeclause(clause, **kw)  # type: ignore[misc]  # the compiler behind
+        if not _TYPE.fullmatch(text):
+            self._raw("the name of a type")
+        return text
+
+    def visit_collation(self, element: Any, **kw: Any) -> Any:
+        if not _COLLATION.fullmatch(element.collation):
+            self._raw("collate()")
+        return super().visit_collation(element, **kw)  # type: ignore[misc]  # the compiler behind
 
     def visit_extract(self, extract: Any, *args: Any, **kw: Any) -> Any:
         if not _NAME.fullmatch(extract.field):

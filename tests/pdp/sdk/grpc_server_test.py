@@ -213,6 +213,7 @@ def test_never_runs_the_handler(
     assert "secret" not in found[1]
 
 
+@pytest.mark.filterwarnings("ignore:coroutine '_ServicerContext.abort'")
 @pytest.mark.parametrize("flavour", BOTH)
 def test_a_function_that_aborts_by_itself_ends_the_call(engine: pdp.Engine, tmp_path: Path, flavour: str) -> None:
     serves, intercepts, _ = FLAVOURS[flavour]

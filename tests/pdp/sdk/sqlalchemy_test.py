@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,23 @@ class Person(Base):
     __tablename__ = "people"
     id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
     name: orm.Mapped[str]
+
+
+class Own(ColumnElement[Any]):
+    inherit_cache = True
+
+
+@compiles(Own)
+def _own(element: Any, compiler: Any, **kw: Any) -> str:
+    return "(SELECT name FROM people)"
+
+
+class Sly(Base):
+    """A property of it is rendered by a function that only SQLAlchemy calls."""
+
+    __tablename__ = "sly"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    name = orm.column_property(Own())
 
 
 class Tag(Base):
@@ -236,13 +254,11 @@ def test_every_way_through_the_orm(
 plain = sa.select(people.c.name)
 
 
-class Own(ColumnElement[Any]):
-    inherit_cache = True
+class Spelt(sa.types.UserDefinedType[Any]):
+    cache_ok = True
 
-
-@compiles(Own)
-def _own(element: Any, compiler: Any, **kw: Any) -> str:
-    return "(SELECT name FROM people)"
+    def get_col_spec(self, **kw: Any) -> str:
+        return "INTEGER) FROM people --"
 
 
 def unquoted(text: str) -> sa.sql.quoted_name:
@@ -268,6 +284,9 @@ REFUSED: list[tuple[Any, str]] = [
     (sa.select(sa.table(unquoted("invoices, people"), sa.column("id"))), "a name that is not to be quoted: raw_sql"),
     (sa.select(invoices.c.id.label(unquoted("x, (SELECT name FROM people)"))), "a name that is not to be quoted: raw_sql"),
     (sa.select(Own()), "a construct with a compiler of its own, Own: raw_sql"),
+    (sa.select(Sly), "a construct with a compiler of its own, Own: raw_sql"),
+    (sa.select(sa.select(Sly).subquery().c.id), "a construct with a compiler of its own, Own: raw_sql"),
+    (sa.select(sa.cast(1, Spelt())), "the name of a type: raw_sql"),
     (sa.schema.CreateTable(people), "CreateTable: ddl"),
     (sa.schema.DropTable(people), "DropTable: ddl"),
     (sa.DDL("DROP TABLE people"), "DDL: ddl"),
@@ -334,8 +353,10 @@ def test_nothing_reaches_the_driver_by_another_way(database: sa.Engine, engine: 
         (sa.delete(tags).where(tags.c.id == people.c.id), postgresql, "delete tags, select people", False),
         (mysql.insert(tags).values(id=1).on_duplicate_key_update(name=changed), mysql,
          "insert tags, select people, update tags", False),
-        (postgresql.insert(tags).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"name": changed}), postgresql,
-         "insert tags, select people, update tags", False),
+        (sa.select(sa.cast(people.c.name, sa.Numeric(3, 1)), sa.cast(people.c.id, sa.ARRAY(sa.String(9)))), postgresql,
+         "select people", False),
+        (sa.select(people.c.name.collate("x) UNION SELECT 1 --")), mysql, "select people", True),
+        (sa.select(people.c.name.collate("utf8mb4_bin")), mysql, "select people", False),
     ],
 )  # fmt: skip
 def test_other_dialects_are_read_by_their_own_compilers(statement: Any, dialect: Any, touches: str, raw: bool) -> None:
@@ -463,7 +484,7 @@ def test_gate_and_ungate(database: sa.Engine, engine: pdp.Engine) -> None:
         ungate(database)
     with pytest.raises(pdp.PdpError, match="expected an SQLAlchemy Engine"):
         gate(orm.Session(database), engine, subject=lambda _: ADA, resource=RESOURCE)
-    gate(database, engine, subject=lambda _: BOB, resource=RESOURCE)
+    gate(SimpleNamespace(sync_engine=database), engine, subject=lambda _: BOB, resource=RESOURCE)  # as an AsyncEngine has
     with pytest.raises(pdp.PdpError, match="gated already"):
         gate(database, engine, subject=lambda _: ADA, resource=RESOURCE)
     with database.connect() as connection, pytest.raises(pdp.Denied):
