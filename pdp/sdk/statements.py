@@ -20,6 +20,7 @@ try:
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.sql.expression import TableClause
     from sqlalchemy.sql.functions import count
+    from sqlalchemy.types import TypeDecorator, UserDefinedType
 except ImportError as error:  # pragma: no cover  # the extra is installed where this is tested
     raise ImportError("pdp.sdk.sqlalchemy needs SQLAlchemy 2: install `bulkhead-pdp[sqlalchemy]`") from error
 
@@ -204,6 +205,19 @@ class _Reader:
     def _label_select_column(self, statement: Any, column: Any, *args: Any, **kw: Any) -> Any:
         _note_own_compilers(column, self._found)
         return super()._label_select_column(statement, column, *args, **kw)  # type: ignore[misc]  # the compiler behind
+
+    def _literal(self, kind: Any) -> None:
+        if isinstance(kind, TypeDecorator | UserDefinedType):  # writes its literals itself
+            self._raw("a literal of a type of its own")
+
+    def render_literal_value(self, value: Any, kind: Any, *args: Any, **kw: Any) -> Any:
+        self._literal(kind)
+        return super().render_literal_value(value, kind, *args, **kw)  # type: ignore[misc]  # the compiler behind
+
+    def visit_bindparam(self, parameter: Any, *args: Any, **kw: Any) -> Any:
+        if parameter.literal_execute or kw.get("literal_execute"):
+            self._literal(parameter.type)
+        return super().visit_bindparam(parameter, *args, **kw)  # type: ignore[misc]  # the compiler behind
 
     def visit_typeclause(self, clause: Any, **kw: Any) -> Any:
         text = super().visit_typeclause(clause, **kw)  # type: ignore[misc]  # the compiler behind

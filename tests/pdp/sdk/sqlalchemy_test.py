@@ -43,6 +43,14 @@ class Person(Base):
     name: orm.Mapped[str]
 
 
+class Inlined(sa.types.TypeDecorator[Any]):
+    impl = sa.String
+    cache_ok = True
+
+    def process_literal_param(self, value: Any, dialect: Any) -> str:
+        return "(SELECT name FROM people)"
+
+
 class Own(ColumnElement[Any]):
     inherit_cache = True
 
@@ -286,6 +294,7 @@ REFUSED: list[tuple[Any, str]] = [
     (sa.select(Own()), "a construct with a compiler of its own, Own: raw_sql"),
     (sa.select(Sly), "a construct with a compiler of its own, Own: raw_sql"),
     (sa.select(sa.select(Sly).subquery().c.id), "a construct with a compiler of its own, Own: raw_sql"),
+    (sa.select(sa.literal("x", Inlined(), literal_execute=True)), "a literal of a type of its own: raw_sql"),
     (sa.select(sa.cast(1, Spelt())), "the name of a type: raw_sql"),
     (sa.schema.CreateTable(people), "CreateTable: ddl"),
     (sa.schema.DropTable(people), "DropTable: ddl"),
