@@ -202,10 +202,6 @@ class _Reader:
         _note_own_compilers(statement, self._found)
         return super()._compose_select_body(text, statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
 
-    def _label_select_column(self, statement: Any, column: Any, *args: Any, **kw: Any) -> Any:
-        _note_own_compilers(column, self._found)
-        return super()._label_select_column(statement, column, *args, **kw)  # type: ignore[misc]  # the compiler behind
-
     def _literal(self, kind: Any) -> None:
         if isinstance(kind, TypeDecorator | UserDefinedType):  # writes its literals itself
             self._raw("a literal of a type of its own")

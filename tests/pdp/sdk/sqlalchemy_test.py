@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import mssql, mysql, oracle, postgresql
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.expression import ColumnElement, UnaryExpression
+from sqlalchemy.sql.operators import custom_op
 
 import pdp
 from pdp.sdk.sqlalchemy import Touch, gate, ungate
@@ -58,6 +59,13 @@ class Own(ColumnElement[Any]):
 @compiles(Own)
 def _own(element: Any, compiler: Any, **kw: Any) -> str:
     return "(SELECT name FROM people)"
+
+
+class OwnFunction(sa.sql.functions.FunctionElement[Any]):
+    inherit_cache = True
+
+
+compiles(OwnFunction)(_own)
 
 
 class Sly(Base):
@@ -294,6 +302,16 @@ REFUSED: list[tuple[Any, str]] = [
     (sa.select(Own()), "a construct with a compiler of its own, Own: raw_sql"),
     (sa.select(Sly), "a construct with a compiler of its own, Own: raw_sql"),
     (sa.select(sa.select(Sly).subquery().c.id), "a construct with a compiler of its own, Own: raw_sql"),
+    (
+        sa.select(Tag).options(orm.with_loader_criteria(Tag, Tag.name == OwnFunction())),
+        "a construct with a compiler of its own, AnnotatedOwnFunction: raw_sql",
+    ),
+    (
+        sa.select(sa.values(sa.column("x", Inlined()), name="v", literal_binds=True).data([("x",)])),
+        "a literal of a type of its own: raw_sql",
+    ),
+    (sa.select(UnaryExpression(people.c.id, operator=custom_op("(SELECT 1) +"))), "op(): raw_sql"),
+    (sa.select(UnaryExpression(people.c.id, modifier=custom_op("FROM people --"))), "op(): raw_sql"),
     (sa.select(sa.literal("x", Inlined(), literal_execute=True)), "a literal of a type of its own: raw_sql"),
     (sa.select(sa.cast(1, Spelt())), "the name of a type: raw_sql"),
     (sa.schema.CreateTable(people), "CreateTable: ddl"),
@@ -357,6 +375,8 @@ def test_nothing_reaches_the_driver_by_another_way(database: sa.Engine, engine: 
         (sa.select(sa.extract("year FROM x) FROM people --", invoices.c.note)), postgresql, "select invoices", True),
         (sa.select(sa.extract("year", invoices.c.note)), postgresql, "select invoices", False),
         (sa.select(invoices).with_hint(invoices, "USE INDEX (x) JOIN people"), mysql, "select invoices", True),
+        (sa.select(invoices).with_hint(invoices, "x"), oracle, "select invoices", True),
+        (sa.update(tags).values(name="x").with_hint("x"), mssql, "update tags", True),
         (sa.select(sa.delete(tags).returning(tags.c.id).cte().c.id), postgresql, "delete tags, select tags", False),
         (sa.select(people.lateral()), postgresql, "select people", False),
         (sa.delete(tags).where(tags.c.id == people.c.id), postgresql, "delete tags, select people", False),
