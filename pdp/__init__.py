@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from pdp.errors import PdpError
     from pdp.model.data import Entity, Row
     from pdp.model.decision import Decision
+    from pdp.model.denied import Denied
     from pdp.model.request import Request, Resource, Task, Workload
     from pdp.sdk.engine import Engine
+    from pdp.sdk.guard import guard
 
 #: Where each name comes from.
 _HOMES = {
     "Decision": "pdp.model.decision",
+    "Denied": "pdp.model.denied",
     "Diagnostic": "language",
     "Engine": "pdp.sdk.engine",
     "Entity": "pdp.model.data",
@@ -30,10 +33,12 @@ _HOMES = {
     "Row": "pdp.model.data",
     "Task": "pdp.model.request",
     "Workload": "pdp.model.request",
+    "guard": "pdp.sdk.guard",
 }
 
 __all__ = [
     "Decision",
+    "Denied",
     "Diagnostic",
     "Engine",
     "Entity",
@@ -44,6 +49,7 @@ __all__ = [
     "Row",
     "Task",
     "Workload",
+    "guard",
 ]
 
 

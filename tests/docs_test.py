@@ -43,6 +43,7 @@ from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, TASK_FIELDS
 from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
+from pdp.sdk import asgi, grpc_server, sqlalchemy
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -258,6 +259,11 @@ def test_every_reason_is_in_the_page_of_decisions() -> None:
     told = code_spans("decisions.md")
     assert [n for n, c in CODES.items() if c.severity is Severity.REASON and n not in told] == []
     assert [n for n in ERROR_CODES if n not in told] == []
+
+
+def test_every_reason_of_a_gate_is_in_the_page_of_gates() -> None:
+    told = code_spans("python.md")
+    assert [n for gate in (asgi, grpc_server, sqlalchemy) for n in gate.REASONS if n not in told] == []
 
 
 def test_every_verb_and_option_is_in_the_page_of_the_command_line() -> None:
