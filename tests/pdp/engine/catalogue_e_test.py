@@ -137,6 +137,8 @@ DELIMITERS = ["|", "#", "@", "/", ":", ",", "\x00", "\x1f", "1:", "\x01", "', '"
         pytest.param("task is job and task.n == 1", task("job", 1), task("flagged", True), id="98-key-type-of-carried-facts"),
         pytest.param('user is Robot and user == Robot "x"', {"user": ("Robot", "x")}, {"user": ("User", "x")}, id="99-key-tenant-issuer"),
         pytest.param('resource is Doc and resource == Doc "d"', {}, {"resource": ("Page", "d")}, id="99-key-tenant-type"),
+        pytest.param('resource is Doc and resource == Doc "d"', {}, {"resource": ("Doc", "e")}, id="99-key-id-of-the-resource"),
+        pytest.param('user is User and user == User "ada"', {}, {"user": ("User", "max")}, id="99-key-id-of-the-user"),
         pytest.param("", {}, {"action": "write"}, id="100-key-action"),
         pytest.param("task is job", task("job", 1), {"workload": API}, id="100-key-scope-no-token"),
         pytest.param("during job\n proof request", task("job", 1, ("request",)), task("job", 1, ("session",)), id="100-key-scope-proof"),
