@@ -245,7 +245,7 @@ def test_a_request_that_is_none(changed: dict[str, Any]) -> None:
         *[pytest.param(task(depth=d), "task_malformed", id=f"task-depth-{i}") for i, d in enumerate((True, 1.0, "1", -1, 10**5000))],
         pytest.param(task(opener="spiffe://a/ci\n"), "task_malformed", id="41-newline-opener"),
         pytest.param(task(opener="spiffe://A/ci"), "task_malformed", id="38-case-opener"),
-        pytest.param(task(state="Active"), "task_suspended", id="38-case-state"),
+        pytest.param(task(state="Active"), "task_malformed", id="38-case-state"),
         pytest.param({"user": None}, "no_subject", id="53-empty"),
         pytest.param({"action": "Read"}, "unknown_action", id="38-case-action"),
         pytest.param({"action": "re\u0430d"}, "unknown_action", id="37-confusable-action"),
