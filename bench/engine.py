@@ -1,7 +1,7 @@
 """What a check costs in process, remembered and not: `python -m bench.engine`.
 
-The ledger example, one allowed request in its task. Nanoseconds of every call, exact percentiles; the reload is of a policy set
-of many rules while another thread asks, with the slowest request told.
+The ledger example, one allowed request in its task. Nanoseconds of every call, exact percentiles; the reload is of a
+policy set of many rules while another thread asks, with the slowest request told.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def _reload(rules: int = 2_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.policy"
         head = "language 1\nentity User\nentity Doc { n: Int }\naction read on Doc\n"
-        path.write_text(
-            head + "\n".join(f"allow r{i} {{ for User do read on Doc when resource.n == {i} }}" for i in range(rules))
+        rule = "allow r{0} {{ for User do read on Doc when resource.n == {0} }}"
+        path.write_text(head + "
+".join(rule.format(i) for i in range(rules)))
         )
         engine = pdp.Engine.load(path)
         engine.directory.upsert({"type": "Doc", "id": "d", "attributes": {"n": 7}})

@@ -15,6 +15,7 @@ from typing import Any
 from language.collecting import without_collection
 from language.inputs import FOREVER
 from language.spiffe import is_spiffe_id
+from language.syntax.literals import LATEST
 from language.telling import tell_record
 from language.types import Trust
 from language.values import BadValue, conform_id, conform_record, conform_reference, describe, shorten
@@ -203,7 +204,7 @@ class Directory:
     # ---- conforming
 
     def _decl(self, type_name: str) -> EntityDecl:
-        if type_name != WORKLOAD and type_name not in self.vocabulary.entities:
+        if type(type_name) is not str or (type_name != WORKLOAD and type_name not in self.vocabulary.entities):
             raise DirectoryError("unknown_type", f"there is no entity type `{shorten(type_name)}`")
         return self.vocabulary.entity(type_name)
 
@@ -217,9 +218,13 @@ class Directory:
         return conform_entity(decl, entity, where)
 
     def _row_key(self, row: RowData) -> RowKey:
-        decl = self.vocabulary.relations.get(row.relation)
+        decl = self.vocabulary.relations.get(row.relation) if type(row.relation) is str else None
         if decl is None:
             raise DirectoryError("unknown_relation", f"there is no relation `{shorten(row.relation)}`")
+        if type(row.of) is not tuple:
+            raise DirectoryError("bad_value", f"{row.relation}: found {describe(row.of)}, expected a tuple of references")
+        if type(row.until) is not int or not (row.until == FOREVER or 0 < row.until < LATEST):
+            raise DirectoryError("bad_value", f"{row.relation}: `until` is no moment in microseconds since the epoch")
         if len(row.of) != len(decl.of):
             raise DirectoryError("bad_value", f"{row.relation}: relates {len(decl.of)} things, found {len(row.of)}")
         if row.until != FOREVER and not decl.expiring:
@@ -322,13 +327,15 @@ def make_record(
 def conform_entity(decl: EntityDecl, entity: EntityData, where: str) -> tuple[Any, ...]:
     """An entity's attributes as values, its id and parents checked."""
     try:
+        if type(entity.parents) is not tuple or not all(type(p) is tuple and len(p) == 2 for p in entity.parents):
+            raise BadValue(f'{where}: parents are references such as ("Type", "id")')
         if decl.name == WORKLOAD:
             if not is_spiffe_id(entity.id):
                 raise BadValue(f"{where}: a workload's id is a SPIFFE ID")
         else:
             conform_id(entity.id, where)
         for parent in entity.parents:
-            if parent[0] not in decl.parents:
+            if type(parent[0]) is not str or parent[0] not in decl.parents:
                 known = ", ".join(decl.parents) or "nothing"
                 raise BadValue(f"{where}: a parent of type {describe(parent[0])}; `{decl.name}` is declared in {known}")
             conform_id(parent[1], f"{where}.parents")

@@ -14,38 +14,30 @@ class Clock:
     """Microseconds since the epoch, UTC.
 
     Anchored to the monotonic clock, so that a wall clock set back gives no entry and no grant more life: time goes on
-    from where it was. A wall clock that is ahead is followed at once, since what has ended has ended. One that is further
-    behind than `behind_max_us` cannot be explained, and nothing is decided until it has caught up or the process started
-    anew: whoever sets it may be an attacker. The monotonic clock is looked at once a millisecond, and whenever the wall
-    clock does anything but go on.
+    from where it was. A wall clock that is ahead is followed within a millisecond, since what has ended has ended. One
+    that is further behind than `behind_max_us` cannot be explained, and nothing is decided until it has caught up or the
+    process started anew: whoever sets it may be an attacker. The wall clock is looked at once a millisecond.
     """
 
-    __slots__ = ("_ahead", "_behind_max", "_last", "_look_at")
+    __slots__ = ("_ahead", "_behind_max", "_look_at")
 
     def __init__(self, behind_max_us: int = BEHIND_MAX_US) -> None:
         self._behind_max = behind_max_us * 1000
         self._ahead = time.time_ns() - time.monotonic_ns()  # of the wall clock before the monotonic one
-        self._last = self._look_at = 0
+        self._look_at = 0
 
     def now(self) -> int:
-        wall = time.time_ns()
-        if self._last <= wall < self._look_at:
-            self._last = wall
-            return wall // 1000
-        return self._look(wall)
-
-    def _look(self, wall: int) -> int:
-        # The wall was read first: a pause between the readings looks like a wall clock behind, which is looked at again.
         steady = time.monotonic_ns()
+        return (steady + self._ahead) // 1000 if steady < self._look_at else self._look()
+
+    def _look(self) -> int:
+        wall, steady = time.time_ns(), time.monotonic_ns()
         now = steady + self._ahead
         if wall >= now:
-            self._ahead = wall - steady
-            self._last, self._look_at = wall, wall + _LOOK_AGAIN_NS
-            return wall // 1000
-        if now - wall > self._behind_max and self.behind_us * 1000 > self._behind_max:
+            self._ahead, now = wall - steady, wall
+        elif now - wall > self._behind_max and self.behind_us * 1000 > self._behind_max:
             raise PdpError("clock_stepped_back", f"the wall clock is {self.behind_us // 1_000_000} s behind where it was")
-        if now - wall < _LOOK_AGAIN_NS:  # two clocks cannot be read at once
-            self._last, self._look_at = now, now + _LOOK_AGAIN_NS
+        self._look_at = steady + _LOOK_AGAIN_NS
         return now // 1000
 
     @property

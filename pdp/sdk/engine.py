@@ -118,14 +118,14 @@ class Engine:
         """Decides a prebuilt `Request`, or one told in keywords. `now` is for tests and replays."""
         at = self._clock() if now is None else moment(now, "now")
         if request is not None:
+            if action or resource or workload or user or task or context or gate or location or proof:
+                raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
             try:
                 memo = request.memo
             except AttributeError:
                 raise _no_request(request) from None
             if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
                 return Decision(memo.settled, next(self._numbers))
-            if action is not None or resource is not None:
-                raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
             return self._decider.decide(self._snapshot, request, at)
         told = request_data(
             action,

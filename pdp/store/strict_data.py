@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from language import shorten
+
 DEPTH_MAX = 32
 DIGITS_MAX = 20
 
@@ -51,6 +53,8 @@ def read_yaml(text: str) -> Any:
     _refuse_depth(text)
     try:
         return _yaml_value(yaml.compose(text, Loader=yaml.SafeLoader), 0, set())
+    except RecursionError:
+        raise BadData("nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise BadData(f"not YAML: {getattr(error, 'problem', error)}", mark.line + 1 if mark else None) from None
@@ -112,9 +116,9 @@ def _yaml_scalar(node: Any, line: int) -> Any:
 def _object(pairs: list[tuple[str, Any]], line: int | None = None) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [k for k, _ in pairs]
-        twice = next(k for k in keys if keys.count(k) > 1)
-        raise BadData(f"the key `{twice[:60]}` stands twice", line)
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise BadData(f"the key `{shorten(twice)}` stands twice", line)
     return found
 
 
@@ -130,7 +134,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)|[\[\]{}]', re.DOTALL)
 
 
 def _refuse_depth(text: str) -> None:

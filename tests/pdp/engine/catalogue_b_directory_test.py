@@ -61,18 +61,10 @@ def test_a_bad_record_changes_nothing(record: Any) -> None:
         *[pytest.param(pdp.Row("reader", (USER, RESOURCE), ends), id=f"until-{ends!r}") for ends in ENDS],
     ],
 )  # fmt: skip
-@pytest.mark.xfail(
-    reason="language/directory.py:_conform and _row_key believe the shape of EntityData and RowData: raw TypeErrors, parents of "
-    "three parts, and ends of rows of any type are put"
-)  # fmt: skip
 def test_34_entities_and_rows_of_wrong_types(record: Any) -> None:
     test_a_bad_record_changes_nothing(record)
 
 
-@pytest.mark.xfail(
-    reason="language/directory.py:_row_key: a row's end of wrong type is put, and every check that reads it raises",
-    raises=TypeError,
-)
 def test_30_a_rows_end_of_wrong_type_does_not_break_decisions() -> None:
     asked = engine("reader(user, resource)")
     assert not ask(asked, pdp.Request(**told()), T0).allowed
@@ -81,9 +73,6 @@ def test_30_a_rows_end_of_wrong_type_does_not_break_decisions() -> None:
     assert not ask(asked, pdp.Request(**told()), T0).allowed
 
 
-@pytest.mark.xfail(
-    reason="language/directory.py:_link: a parent of three parts is another key, so what is above the parent is lost"
-)
 def test_34_a_parent_of_three_parts_hides_no_ancestors() -> None:
     """The neighbour with two parts is in what its parent is in; a third part must be refused or mean nothing."""
     asked = engine_of(

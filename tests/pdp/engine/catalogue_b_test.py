@@ -394,9 +394,6 @@ def test_47_what_is_large_is_decided_and_not_remembered() -> None:
     ],
     ids=lambda e: next(iter(e)),
 )
-@pytest.mark.xfail(
-    reason="pdp/sdk/engine.py:check: keywords beside a prebuilt request are dropped silently, all of them once it was asked before"
-)
 def test_26_a_request_told_twice(extra: dict[str, Any]) -> None:
     """Prebuilt and in keywords: refused, whether it was asked before or not; never the one for the other."""
     asked, request = engine(), pdp.Request(**told())

@@ -219,10 +219,6 @@ def test_106_clock_step_forward_ends_what_has_ended(hands: Hands) -> None:
     assert not engine.check(request).allowed
 
 
-@pytest.mark.xfail(
-    reason="pdp/sdk/clock.py:34: `now` believes the wall clock within the millisecond that was looked at last, also when it comes "
-    "there a second time: time goes back by the whole step, however large"
-)
 @pytest.mark.parametrize("asked_between", [True, False])
 @pytest.mark.parametrize("back", [2 * SECOND, HOUR])
 def test_106_clock_step_back_to_where_it_was_believed(hands: Hands, back: int, asked_between: bool) -> None:
