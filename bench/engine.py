@@ -61,9 +61,7 @@ def _reload(rules: int = 2_000) -> None:
         path = Path(folder) / "many.policy"
         head = "language 1\nentity User\nentity Doc { n: Int }\naction read on Doc\n"
         rule = "allow r{0} {{ for User do read on Doc when resource.n == {0} }}"
-        path.write_text(head + "
-".join(rule.format(i) for i in range(rules)))
-        )
+        path.write_text(head + "\n".join(rule.format(i) for i in range(rules)))
         engine = pdp.Engine.load(path)
         engine.directory.upsert({"type": "Doc", "id": "d", "attributes": {"n": 7}})
         request = pdp.Request("read", ("Doc", "d"), user=("User", "u"))
