@@ -7,6 +7,7 @@ ERROR_CODES = {
     "invalid_request": "what was asked is not a request: a value is missing, unknown or of the wrong type",
     "invalid_data": "entities or relations do not fit the vocabulary",
     "invalid_file": "a file cannot be read, or is not what it should be",
+    "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

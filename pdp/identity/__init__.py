@@ -12,6 +12,7 @@ from pdp.identity.bundles import (
     read_jwks,
     read_pem,
     read_token_keys,
+    split_der,
     stale_after_us,
 )
 from pdp.identity.ids import SpiffeId, is_trust_domain, parse_workload_id, trust_domain_of
@@ -54,6 +55,7 @@ __all__ = [
     "read_token_keys",
     "read_wit",
     "refuse_unbound",
+    "split_der",
     "split_pem",
     "stale_after_us",
     "thumbprint",

@@ -77,6 +77,31 @@ def read_token_keys(raw: bytes) -> tuple[Mapping[str, TokenKey], tuple[LeftOut, 
     return found.token_keys, tuple(found.left_out)  # what is meant for certificates or WITs is not looked at further
 
 
+def split_der(raw: bytes) -> tuple[bytes, ...]:
+    """Certificates in DER one after the other, as the Workload API sends them."""
+    found, start = [], 0
+    while start < len(raw):
+        size = _der_size(raw, start)
+        if start + size > len(raw):
+            raise Refused("certificate_malformed")
+        found.append(raw[start : start + size])
+        start += size
+    return tuple(found)
+
+
+def _der_size(raw: bytes, start: int) -> int:
+    """Header and content of the SEQUENCE that starts here."""
+    head = raw[start : start + 6]
+    if len(head) < 2 or head[0] != 0x30:
+        raise Refused("certificate_malformed")
+    count = head[1] - 0x80
+    if count < 0:
+        return 2 + head[1]
+    if not 1 <= count <= 4 or len(head) < 2 + count:
+        raise Refused("certificate_malformed")
+    return 2 + count + int.from_bytes(head[2 : 2 + count], "big")
+
+
 def poll_after_us(bundle: TrustBundle) -> int:
     """B-7: how long to wait before the source is asked again."""
     hint = _POLL_US if bundle.refresh_hint_us is None else bundle.refresh_hint_us
