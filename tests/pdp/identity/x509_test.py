@@ -53,7 +53,9 @@ from tests.pdp.identity.world import (
 GOOD = WORLD.certificates(ID, KEY.public_key(), NOW, HOUR)
 
 
-def verify(presented: tuple[bytes, ...] = GOOD, trust: TrustStore = TRUST, now: int = NOW, **options: Any) -> VerifiedWorkload:
+def verify(
+    presented: tuple[bytes, ...] = GOOD, trust: TrustStore = TRUST, now: int = NOW, **options: Any
+) -> VerifiedWorkload:
     return verify_x509_svid(presented, trust, now, Options(**options))
 
 
