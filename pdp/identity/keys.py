@@ -78,6 +78,8 @@ def read_public_key(jwk: Mapping[str, Any]) -> TokenKey:
         raise BadKey("for an algorithm that is not accepted")
     if not all(isinstance(v, str) and _BASE64URL.fullmatch(v) for v in members.values()):
         raise BadKey("not unpadded base64url")
+    if kind == "RSA" and len(members["n"]) * 6 < RSA_BITS_MIN:  # before the library warns of it
+        raise BadKey("too weak")
     key = _import(kind, members)
     if key is None or not is_strong(key.public_key):
         raise BadKey("not a point of its curve, or too weak")

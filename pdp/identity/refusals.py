@@ -43,7 +43,7 @@ id_long_trust_domain        ID-1  the trust domain has more than 255 characters
 id_bad_trust_domain         ID-1  the trust domain has a character that is not one of a-z 0-9 . _ -
 id_trailing_slash           ID-1  the ID ends in a slash
 id_empty_segment            ID-1  the path of the ID has an empty segment
-id_dot_segment              ID-1  a segment of the ID is . or ..
+id_dot_segment              ID-1  a segment of the ID is nothing but one dot or two
 id_bad_path                 ID-1  the path has a character that is not one of A-Z a-z 0-9 . _ -
 id_not_canonical            ID-2  the scheme or the trust domain has upper-case letters; nothing is normalised
 id_no_path                  ID-4  the ID names a trust domain and no workload

@@ -67,7 +67,7 @@ class EndpointSource:
             answer = self._get(_address(url), trust, now, deadline)
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer)
+            url = _next(url, answer)
         raise Refused("endpoint_too_many_redirects")
 
     def _get(self, address: SplitResult, trust: TrustStore, now: int, deadline: float) -> bytes | str:
@@ -109,6 +109,16 @@ def _address(url: str) -> SplitResult:
     except ValueError:
         pass
     raise Refused("endpoint_not_https")
+
+
+def _next(url: str, location: str) -> str:
+    """Where a redirect leads. One that names a scheme stands by itself: `https:///x` is not the host before."""
+    if "://" in location:
+        return location
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""  # which is no address
 
 
 def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> ssl.SSLContext:

@@ -41,6 +41,7 @@ from tests.pdp.identity.world import (
     WORLD,
     domain,
     key,
+    outcome,
     refused,
     trusting,
 )
@@ -275,11 +276,8 @@ def test_any_members_are_refused_by_a_code_or_verified(head: dict[str, Any], bod
         replace(shape, raw_header=json.dumps(shape.header).encode(), raw_claims=json.dumps(shape.claims).encode()),
         WORLD.token_key,
     )
-    try:
-        found = verify(token)
-    except Refused as error:
-        assert error.code in REFUSALS
-    else:
+    code, found = outcome(lambda: verify(token))
+    if code == "":
         assert shape.claims["sub"] == str(found.id)
         assert AUDIENCE in shape.claims["aud"]
         assert shape.claims["exp"] * SECOND > NOW

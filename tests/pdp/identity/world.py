@@ -60,3 +60,13 @@ def refused(code: str, call: Callable[[], Any]) -> Refused:
     assert caught.value.code == code, caught.value
     assert str(caught.value).startswith(f"{code}: {REFUSALS[code].says}")
     return caught.value
+
+
+def outcome(call: Callable[[], Any]) -> tuple[str, Any]:
+    """Nothing and the value, or a code of the table and nothing. Any other exception goes on."""
+    try:
+        return "", call()
+    except Refused as error:
+        code = error.code
+    assert code in REFUSALS
+    return code, None
