@@ -1,56 +1,65 @@
-"""What a certificate must be to issue others (X-7, X-8), as rules and as a policy for the path builder."""
+"""What a certificate must be to issue others: one set of rules, for members of bundles (X-8) and for paths (X-7)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import SignatureAlgorithmOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy
 
 from pdp.identity.ids import trust_domain_of
 from pdp.identity.keys import is_strong
 
-#: How a code travels through the path builder, which tells of our refusals only as text.
-MARK = "refused:"
+#: What reading a certificate can raise; the library reads extensions and keys only when they are asked for.
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
-_T = TypeVar("_T", bound=x509.ExtensionType)
+_NAMES, _CONSTRAINTS, _USAGE = x509.SubjectAlternativeName.oid, x509.BasicConstraints.oid, x509.KeyUsage.oid
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
 
-def authority_problem(certificate: x509.Certificate) -> str | None:
-    """Why a certificate cannot be an authority of a bundle, as a code; nothing when it can (X-8)."""
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """What a path needs to know of an issuing certificate, besides what the path builder checks."""
+
+    problem: str | None  # why it may not issue anything, as a code
+    trust_domain: str | None  # of the ID that it carries; none where it carries none
+    weak_signature: bool  # its own; of an authority that means nothing
+    ends_us: int
+
+
+@lru_cache(maxsize=1024)
+def issuer_of(certificate: x509.Certificate) -> Issuer:
+    """The few issuers of a domain come with every leaf. The answer depends on nothing but the certificate."""
     try:
-        extensions = certificate.extensions
-        if not may_be_issuer(_value(find(extensions, x509.BasicConstraints))):
-            return "issuer_not_ca"
-        if not may_sign(_value(find(extensions, x509.KeyUsage))):
-            return "issuer_may_not_sign"
-        return None if is_strong(certificate.public_key()) else "weak_issuer"
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        return "certificate_malformed"
+        found = {e.oid: e.value for e in certificate.extensions}
+        names, ends_us = found.get(_NAMES), microseconds(certificate.not_valid_after_utc)
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
+        domain = trust_domain_of(uris[0]) if len(uris) == 1 else None
+        problem = _problem(found.get(_CONSTRAINTS), found.get(_USAGE), bool(uris) and domain is None)
+        if problem is None and not is_strong(certificate.public_key()):
+            problem = "weak_issuer"
+        return Issuer(problem, domain, has_weak_signature(certificate), ends_us)
+    except UNREADABLE:
+        return Issuer("certificate_malformed", None, True, 0)
 
 
-def may_be_issuer(constraints: x509.BasicConstraints | None) -> bool:
-    return constraints is not None and constraints.ca
+def _problem(constraints: x509.BasicConstraints | None, usage: x509.KeyUsage | None, other_uri: bool) -> str | None:
+    """X-7: a CA that may sign certificates; and, if it carries a URI, then one path-less ID."""
+    if constraints is None or not constraints.ca:
+        return "issuer_not_ca"
+    if usage is None or not usage.key_cert_sign:
+        return "issuer_may_not_sign"
+    return "issuer_with_workload_id" if other_uri else None
 
 
-def may_sign(usage: x509.KeyUsage | None) -> bool:
-    return usage is not None and usage.key_cert_sign
-
-
-def issuer_name_problem(names: x509.SubjectAlternativeName | None, trust_domain: str, own_domain_only: bool) -> str | None:
-    """X-7: a CA that carries a URI carries one path-less ID, of the domain that it issues for."""
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
-    if not uris:
-        return None
-    domain = trust_domain_of(uris[0]) if len(uris) == 1 else None
-    if domain is None:
-        return "issuer_with_workload_id"
-    return "issuer_of_other_domain" if own_domain_only and domain != trust_domain else None
+def microseconds(moment: datetime) -> int:
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000
 
 
 def has_weak_signature(certificate: x509.Certificate) -> bool:
@@ -62,43 +71,3 @@ def has_weak_signature(certificate: x509.Certificate) -> bool:
     except UnsupportedAlgorithm:
         return True
     return found is None or isinstance(found, _WEAK_HASHES)
-
-
-@lru_cache(maxsize=256)
-def issuer_policy(trust_domain: str, own_domain_only: bool) -> ExtensionPolicy:
-    """The same rules for every issuing certificate that the path builder tries, so that a bad one is never a way.
-
-    `permit_all` leaves out more than extensions: without these an intermediate that may not sign would do.
-    """
-
-    def constraints(_: Policy, __: x509.Certificate, value: x509.BasicConstraints) -> None:
-        if not may_be_issuer(value):
-            raise ValueError(MARK + "issuer_not_ca")
-
-    def usage(_: Policy, __: x509.Certificate, value: x509.KeyUsage | None) -> None:
-        if not may_sign(value):
-            raise ValueError(MARK + "issuer_may_not_sign")
-
-    def names(_: Policy, certificate: x509.Certificate, value: x509.SubjectAlternativeName | None) -> None:
-        problem = issuer_name_problem(value, trust_domain, own_domain_only)
-        if problem is None and not is_strong(certificate.public_key()):
-            problem = "weak_issuer"
-        if problem is not None:
-            raise ValueError(MARK + problem)
-
-    policy = ExtensionPolicy.permit_all()
-    policy = policy.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, constraints)
-    policy = policy.may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, usage)
-    return policy.may_be_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, names)
-
-
-def _value(extension: x509.Extension[_T] | None) -> _T | None:
-    return None if extension is None else extension.value
-
-
-def find(extensions: x509.Extensions, kind: type[_T]) -> x509.Extension[_T] | None:
-    """An extension, or nothing."""
-    try:
-        return extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None

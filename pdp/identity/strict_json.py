@@ -7,7 +7,6 @@ from typing import Any
 
 NESTING_MAX = 32
 _DIGITS_MAX = 400
-_BRACKETS = str.maketrans("", "", "{[")
 
 
 class NotJson(ValueError):
@@ -30,7 +29,7 @@ def _read(raw: bytes) -> Any:
     """No error of the reader goes on as a cause: it would carry the document along."""
     try:
         text = raw.decode("utf-8")
-        if len(text) - len(text.translate(_BRACKETS)) > NESTING_MAX and _depth(text) > NESTING_MAX:
+        if raw.count(b"{") + raw.count(b"[") > NESTING_MAX and _depth(text) > NESTING_MAX:
             problem: type[NotJson] = NotJson
         else:
             value = _DECODER.decode(text)

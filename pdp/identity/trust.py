@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
-from pdp.identity.authorities import authority_problem
+from pdp.identity.authorities import issuer_of
 from pdp.identity.ids import is_trust_domain
 from pdp.identity.keys import TokenKey
 from pdp.identity.refusals import Refused
@@ -79,7 +79,7 @@ def make_bundle(
     authorities: dict[bytes, x509.Certificate] = {}
     dropped = list(left_out)
     for place, certificate in enumerate(certificates):
-        problem = authority_problem(certificate)
+        problem = issuer_of(certificate).problem
         if problem is not None:
             dropped.append(LeftOut(place, f"not_an_authority: {problem}"))
         else:

@@ -15,27 +15,28 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, VerificationError
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
-from pdp.identity.authorities import MARK, find, has_weak_signature, issuer_policy
+from pdp.identity.authorities import UNREADABLE, Issuer, has_weak_signature, issuer_of, microseconds
 from pdp.identity.ids import SpiffeId, parse_workload_id
 from pdp.identity.keys import is_strong
 from pdp.identity.options import STRICT, Options
-from pdp.identity.refusals import REFUSALS, Refused
+from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustBundle, TrustStore
 
 CHAIN_MAX = 4
 PRESENTED_MAX = 8
 CERTIFICATE_BYTES_MAX = 16_384
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMES, _CONSTRAINTS = x509.SubjectAlternativeName.oid, x509.BasicConstraints.oid
+_USAGE, _EXTENDED = x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid
+
 _SEAL = object()
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 class Side(StrEnum):
@@ -73,18 +74,22 @@ def verify_x509_svid(
     """The workload that certificates in DER, its own first, prove to be at this moment."""
     _refuse_amount(presented)
     leaf = _read(presented[0])
-    workload = _leaf_id(leaf, now, options, side)
+    workload, ends_us = _leaf(presented[0], leaf, now, options, side)
     bundle = trust.bundle_for(workload.trust_domain, now)
-    path = _path(leaf, [_read(der) for der in presented[1:]], bundle, now, options)
+    others = [_read_issuer(certificate) for certificate in presented[1:]]
+    path = _path(leaf, others, bundle, now, options)
     if len(path) > CHAIN_MAX:
         raise Refused("chain_too_long")
-    if any(has_weak_signature(c) for c in path[1:-1]):
-        raise Refused("weak_issuer")
-    ends_us = min(_us(c.not_valid_after_utc) for c in path)
-    if now > ends_us:  # the path builder knows whole seconds only
-        raise Refused("issuer_expired")
-    for certificate, issuer in pairwise(path):
-        ends_us = min(ends_us, _not_revoked_until(certificate, issuer, bundle, now, options))
+    known = {id(certificate): issuer for certificate, issuer in others}
+    for certificate in path[1:]:
+        issuer = known.get(id(certificate)) or issuer_of(certificate)
+        if options.require_issuer_in_domain and issuer.trust_domain not in (None, workload.trust_domain):
+            raise Refused("issuer_of_other_domain")
+        if issuer.ends_us < now:  # the path builder knows whole seconds only
+            raise Refused("issuer_expired")
+        ends_us = min(ends_us, issuer.ends_us)
+    for certificate, issuing in pairwise(path) if bundle.revocation_lists else ():
+        ends_us = min(ends_us, _not_revoked_until(certificate, issuing, bundle, now, options))
     return VerifiedWorkload(workload, now, ends_us, thumbprint(presented[0]), "pdp", bundle.version, len(path), _SEAL)
 
 
@@ -93,10 +98,8 @@ def accept_leaf(
 ) -> VerifiedWorkload:
     """The workload of a leaf whose path was verified by the gate that sends it, which may be believed in that alone."""
     _refuse_amount([der])
-    leaf = _read(der)
-    workload = _leaf_id(leaf, now, options, side)
+    workload, ends_us = _leaf(der, _read(der), now, options, side)
     bundle = trust.bundle_for(workload.trust_domain, now)
-    ends_us = _us(leaf.not_valid_after_utc)
     return VerifiedWorkload(workload, now, ends_us, thumbprint(der), "pep", bundle.version, 1, _SEAL)
 
 
@@ -108,7 +111,7 @@ def split_pem(raw: bytes) -> tuple[bytes, ...]:
         raise Refused("certificate_too_large")
     try:
         return tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(raw))
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     raise Refused("certificate_malformed")
 
@@ -129,28 +132,38 @@ def _refuse_amount(presented: Sequence[bytes]) -> None:
 def _read(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except (*_UNREADABLE, x509.InvalidVersion):
+    except (*UNREADABLE, x509.InvalidVersion):
         pass
     raise Refused("certificate_malformed")
+
+
+@lru_cache(maxsize=256)
+def _read_issuer(der: bytes) -> tuple[x509.Certificate, Issuer]:
+    """An intermediate comes with each of its leaves, and is read once. That it was read says nothing for it."""
+    certificate = _read(der)
+    return certificate, issuer_of(certificate)
 
 
 # ---- the leaf: X-1 to X-5, X-10, X-11
 
 
-def _leaf_id(leaf: x509.Certificate, now: int, options: Options, side: Side) -> SpiffeId:
-    """The ID of a leaf that is one by itself; whose it is, its path will show."""
+def _leaf(der: bytes, leaf: x509.Certificate, now: int, options: Options, side: Side) -> tuple[SpiffeId, int]:
+    """The ID of a leaf that is one by itself, and when it ends; whose it is, its path will show."""
     try:
-        extensions, subject_is_empty = leaf.extensions, not leaf.subject.rdns
-        key, starts_us, ends_us = leaf.public_key(), _us(leaf.not_valid_before_utc), _us(leaf.not_valid_after_utc)
-    except _UNREADABLE:
+        extensions, key = leaf.extensions, leaf.public_key()
+        starts_us, ends_us = microseconds(leaf.not_valid_before_utc), microseconds(leaf.not_valid_after_utc)
+        # An empty subject is `30 00` right after the validity, which ends in the Z of a time: names are read only then.
+        subject_is_empty = b"Z\x30\x00" in der and not leaf.subject.rdns
+    except UNREADABLE:
         extensions = None
     if extensions is None:
         raise Refused("certificate_malformed")
-    workload = _one_id(extensions)
-    _refuse_ca(extensions, options)
-    _refuse_usage(extensions, options)
-    _refuse_extended_usage(extensions, side)
-    if subject_is_empty and not extensions.get_extension_for_class(x509.SubjectAlternativeName).critical:
+    found = {e.oid: e for e in extensions}
+    workload = _one_id(found.get(_NAMES))
+    _refuse_ca(found.get(_CONSTRAINTS), options)
+    _refuse_usage(found.get(_USAGE), options)
+    _refuse_extended_usage(found.get(_EXTENDED), side)
+    if subject_is_empty and not found[_NAMES].critical:
         raise Refused("name_not_critical")
     if now < starts_us - options.not_before_leeway_us:
         raise Refused("not_yet_valid")
@@ -160,12 +173,11 @@ def _leaf_id(leaf: x509.Certificate, now: int, options: Options, side: Side) -> 
         raise Refused("weak_key")
     if has_weak_signature(leaf):
         raise Refused("weak_signature")
-    return workload
+    return workload, ends_us
 
 
-def _one_id(extensions: x509.Extensions) -> SpiffeId:
+def _one_id(names: x509.Extension[x509.SubjectAlternativeName] | None) -> SpiffeId:
     """X-1: one URI, whatever stands beside it; never the subject, never a DNS name."""
-    names = find(extensions, x509.SubjectAlternativeName)
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
     if not uris:
         raise Refused("no_uri_name")
@@ -174,16 +186,14 @@ def _one_id(extensions: x509.Extensions) -> SpiffeId:
     return parse_workload_id(uris[0])
 
 
-def _refuse_ca(extensions: x509.Extensions, options: Options) -> None:
-    constraints = find(extensions, x509.BasicConstraints)
+def _refuse_ca(constraints: x509.Extension[x509.BasicConstraints] | None, options: Options) -> None:
     if constraints is not None and constraints.value.ca:
         raise Refused("leaf_is_ca")
     if constraints is None and options.require_basic_constraints:
         raise Refused("no_basic_constraints")
 
 
-def _refuse_usage(extensions: x509.Extensions, options: Options) -> None:
-    usage = find(extensions, x509.KeyUsage)
+def _refuse_usage(usage: x509.Extension[x509.KeyUsage] | None, options: Options) -> None:
     strict = options.require_critical_key_usage
     if usage is not None and usage.value.key_cert_sign:
         raise Refused("leaf_signs_certificates")
@@ -197,8 +207,7 @@ def _refuse_usage(extensions: x509.Extensions, options: Options) -> None:
         raise Refused("no_digital_signature")
 
 
-def _refuse_extended_usage(extensions: x509.Extensions, side: Side) -> None:
-    usage = find(extensions, x509.ExtendedKeyUsage)
+def _refuse_extended_usage(usage: x509.Extension[x509.ExtendedKeyUsage] | None, side: Side) -> None:
     needed = ExtendedKeyUsageOID.CLIENT_AUTH if side is Side.CLIENT else ExtendedKeyUsageOID.SERVER_AUTH
     if usage is not None and needed not in usage.value:
         raise Refused("wrong_extended_usage")
@@ -206,17 +215,27 @@ def _refuse_extended_usage(extensions: x509.Extensions, side: Side) -> None:
 
 # ---- the path: X-6 to X-11, X-13
 
-#: The leaf's own extensions are checked above, and by one validator; critical ones that nobody knows are still refused.
+#: Extensions are checked by our own rules, each by one. Left to the library: path lengths, name constraints, and refusing
+#: critical extensions that nobody knows.
 _LEAF_POLICY = ExtensionPolicy.permit_all()
+_ISSUER_POLICY = _LEAF_POLICY.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
 
 
 def _path(
-    leaf: x509.Certificate, others: list[x509.Certificate], bundle: TrustBundle, now: int, options: Options
+    leaf: x509.Certificate,
+    others: list[tuple[x509.Certificate, Issuer]],
+    bundle: TrustBundle,
+    now: int,
+    options: Options,
 ) -> list[x509.Certificate]:
-    """Leaf to authority. A leeway on notBefore is a second attempt a little later; it never outlives a notAfter."""
+    """Leaf to authority. What may not issue is not given to the path builder, so it is never a way: with `permit_all` the
+    library would take an intermediate that may not sign. Members of a bundle passed the same rules.
+
+    A leeway on notBefore is a second attempt a little later; it never outlives a notAfter.
+    """
     if bundle.store is None:
         raise Refused("untrusted_issuer", "the bundle has no authority for certificates")
-    policy = issuer_policy(bundle.trust_domain, options.require_issuer_in_domain)
+    usable = [certificate for certificate, issuer in others if issuer.problem is None and not issuer.weak_signature]
     leeway = options.not_before_leeway_us
     for moment in (now, now + leeway) if leeway else (now,):
         verifier = (
@@ -224,16 +243,17 @@ def _path(
             .store(bundle.store)
             .time(_datetime(moment))
             .max_chain_depth(CHAIN_MAX - 2)  # it counts what stands between leaf and authority
-            .extension_policies(ca_policy=policy, ee_policy=_LEAF_POLICY)
+            .extension_policies(ca_policy=_ISSUER_POLICY, ee_policy=_LEAF_POLICY)
             .build_client_verifier()
         )
         try:
-            return verifier.verify(leaf, others).chain
+            return verifier.verify(leaf, usable).chain
         except VerificationError as error:
             told = str(error)
-        except _UNREADABLE:
+        except UNREADABLE:
             told = "unreadable"
-    raise Refused(_code_of(told, [*others, *bundle.authorities], now))
+    unfit = next((issuer.problem or "weak_issuer" for c, issuer in others if c not in usable), None)
+    raise Refused(unfit or _code_of(told, [*usable, *bundle.authorities], now))
 
 
 #: What the path builder says, and the code for it; the first that occurs. It tells its reasons only as text, so what is
@@ -243,21 +263,16 @@ _TOLD = (
     ("max depth", "chain_too_long"),
     ("unaccounted-for critical", "unknown_critical_extension"),
     ("name constraint", "unsupported_name_constraint"),
-    ("basicConstraints", "issuer_not_ca"),
-    ("missing required extension", "issuer_not_ca"),
     ("orbidden", "weak_issuer"),
-    ("weak RSA", "weak_issuer"),
+    ("too weak", "weak_issuer"),
     ("unreadable", "certificate_malformed"),
 )
 
 
 def _code_of(told: str, issuers: list[x509.Certificate], now: int) -> str:
     told = told.partition("(encountered processing")[0]  # what follows are names out of certificates
-    marked = told.partition(MARK)[2].split(" ")[0]
-    if marked in REFUSALS:
-        return marked
     if "not valid at validation time" in told:
-        ended = any(_us(c.not_valid_after_utc) < now for c in issuers)
+        ended = any(microseconds(c.not_valid_after_utc) < now for c in issuers)
         return "issuer_expired" if ended else "issuer_not_yet_valid"
     return next((code for words, code in _TOLD if words in told), "untrusted_issuer")
 
@@ -266,7 +281,7 @@ def _not_revoked_until(
     certificate: x509.Certificate, issuer: x509.Certificate, bundle: TrustBundle, now: int, options: Options
 ) -> int:
     """X-13: until when the lists of this issuer say that the certificate stands; they are the only word on it there is."""
-    until_us = _us(certificate.not_valid_after_utc)
+    until_us = microseconds(certificate.not_valid_after_utc)
     lists = [crl for crl in bundle.revocation_lists if crl.issuer == issuer.subject]
     if not lists:
         return until_us
@@ -277,7 +292,7 @@ def _not_revoked_until(
         raise Refused("certificate_revoked")
     if not options.require_fresh_revocation_list:
         return until_us
-    fresh_until_us = max(_us(crl.next_update_utc) if crl.next_update_utc else 0 for crl in signed)
+    fresh_until_us = max(microseconds(crl.next_update_utc) if crl.next_update_utc else 0 for crl in signed)
     if fresh_until_us < now:
         raise Refused("revocation_list_stale")
     return min(until_us, fresh_until_us)
@@ -286,16 +301,8 @@ def _not_revoked_until(
 def _is_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
         return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # other kinds of key raise TypeError
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
-
-
-# ---- times
-
-
-def _us(moment: datetime) -> int:
-    delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000
 
 
 def _datetime(moment_us: int) -> datetime:
