@@ -3,7 +3,7 @@
 The bare call is what a program would write that trusts the library alone: for a certificate, reading it and building and
 running the path builder of `cryptography` with the least policy that it accepts; for a token, `joserfc` with the algorithms
 named. Ours is the whole verification, from bytes to a workload, by every rule. The two take turns, call by call, over the
-same credentials. A hit is `recall` with the digest at hand, as a connection keeps it; `Verifier.workload` hashes the leaf, too.
+same credentials. A hit is `recall` with the digest at hand, as a connection keeps it; `Verifier` computes it each time.
 """
 
 from __future__ import annotations
