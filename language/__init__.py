@@ -19,7 +19,7 @@ from language.directory import Change, Directory, DirectoryError, EntityData, Ro
 from language.inputs import FOREVER, NO_SUBJECT, Inputs
 from language.routing import NotRouted, Routed, route_http, route_tcp
 from language.source import Source, Span
-from language.spiffe import SpiffePattern, is_spiffe_id, parse_pattern
+from language.spiffe import ID_BYTES_MAX, SpiffePattern, is_spiffe_id, parse_pattern, spiffe_segments
 from language.syntax.format import FormatError, format_source
 from language.syntax.literals import LATEST, BadLiteral, format_duration, format_instant, parse_duration, parse_instant
 from language.testing.cases import PolicyTest
@@ -40,6 +40,7 @@ from language.world import World, changed
 __all__ = [
     "CODES",
     "FOREVER",
+    "ID_BYTES_MAX",
     "LATEST",
     "NO_SUBJECT",
     "WAYS",
@@ -105,5 +106,6 @@ __all__ = [
     "run_test",
     "shorten",
     "sort_diagnostics",
+    "spiffe_segments",
     "task_end",
 ]

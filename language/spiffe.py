@@ -22,6 +22,12 @@ def is_spiffe_id(text: str) -> bool:
     return match is not None and match[2] != ""
 
 
+def spiffe_segments(text: str) -> tuple[str, ...] | None:
+    """The parts of a canonical ID, trust domain first; one part alone names a trust domain. Nothing when it is none."""
+    match = _ID.fullmatch(text) if len(text) <= ID_BYTES_MAX else None
+    return None if match is None else tuple(text[len("spiffe://") :].split("/"))
+
+
 @dataclass(frozen=True, slots=True)
 class SpiffePattern:
     """`*` is one whole segment, `**` is the rest (at least one segment); the trust domain is literal."""

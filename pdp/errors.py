@@ -9,6 +9,7 @@ ERROR_CODES = {
     "invalid_file": "a file cannot be read, or is not what it should be",
     "failing_tests": "a policy set's own tests fail, so that it was not put into force",
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
+    "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

@@ -20,6 +20,7 @@ Everything on a page runs in one folder, from top to bottom.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -44,6 +45,7 @@ from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
 from pdp.sdk import asgi, grpc_server, sqlalchemy
+from pdp.identity import REFUSALS, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -268,14 +270,34 @@ def test_every_reason_of_a_gate_is_in_the_page_of_gates() -> None:
 
 def test_every_verb_and_option_is_in_the_page_of_the_command_line() -> None:
     page = read("cli.md")
-    verbs = typer.main.get_command(command.app).commands  # type: ignore[attr-defined]  # it is a group
-    for verb, found in verbs.items():
+    command._add_verbs([])
+    for verb, found in verbs_of(typer.main.get_command(command.app)):
         assert f"\n## `pdp {verb}`\n" in page, verb
         section = page.split(f"\n## `pdp {verb}`\n")[1].split("\n## ")[0]
         for parameter in found.params:
             if parameter.param_type_name == "option" and parameter.name != "help":
                 assert f"`{parameter.opts[0]}" in section, (verb, parameter.opts)
-                assert f"`PDP_{verb}_{parameter.name}`".upper().replace("-", "_") in section.upper(), (verb, parameter.name)
+                twin = f"`PDP_{verb}_{parameter.name}`".upper().replace("-", "_").replace(" ", "_")
+                assert twin in section.upper(), (verb, parameter.name)
+
+
+def verbs_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb with its command; those of a group as `dev ca`."""
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from verbs_of(found, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", found
+
+
+def test_every_refusal_is_in_the_page_of_identity() -> None:
+    told = re.findall(r"^\| `([a-z0-9_]+)` \| ([A-Z]+-\d+) \| (.+?) \|$", read("identity.md"), re.MULTILINE)
+    assert told == [(code, rule.number, rule.says) for code, rule in REFUSALS.items()]
+
+
+def test_every_option_of_identity_is_in_its_page() -> None:
+    told = code_spans("identity.md")
+    assert [f.name for f in dataclasses.fields(Options) if f.name not in told] == []
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,0 +1,133 @@
+"""Tokens, before anything in them is believed: three parts of base64url in their one form, two JSON objects (J-1, J-2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
+
+from pdp.identity.keys import ALGORITHMS, TokenKey
+from pdp.identity.refusals import Refused
+from pdp.identity.strict_json import DuplicateName, NotJson, read_object
+
+TOKEN_BYTES_MAX = 8192
+KEY_ID_MAX = 256
+_NUMBER_MAX = 1 << 53
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+#: The last letters that leave no bits over, by the letters that stand in the last group of four; one alone is nothing.
+_LAST = {1: b"", 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+
+#: The library's part is the algorithms. It is given the very bytes that were read here, so that nothing is read twice.
+_REGISTRY = JWSRegistry(algorithms=list(ALGORITHMS))
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """A token that was read and not verified."""
+
+    header: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, Any] = field(repr=False)
+    algorithm: str
+    raw_header: bytes = field(repr=False)
+    raw_claims: bytes = field(repr=False)
+    signed: bytes = field(repr=False)  # the signing input, as it came
+    signature: bytes = field(repr=False)
+
+
+def read_compact(token: str) -> Compact:
+    if len(token) > TOKEN_BYTES_MAX:
+        raise Refused("token_too_large")
+    parts = token.encode().split(b".") if token.isascii() else []
+    if len(parts) != 3:
+        raise Refused("token_not_compact")
+    first, second, third = parts
+    raw_header, raw_claims, signature = _bytes(first), _bytes(second), _bytes(third)
+    header, claims = _object(raw_header), _object(raw_claims)
+    algorithm = header.get("alg")
+    if algorithm is None:
+        raise Refused("algorithm_missing")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise Refused("algorithm_not_allowed")
+    return Compact(header, claims, algorithm, raw_header, raw_claims, first + b"." + second, signature)
+
+
+def is_signed_by(token: Compact, key: TokenKey) -> bool:
+    """Whether the bytes that were read are signed by this key. `TokenKey.fits` was asked before."""
+    try:
+        algorithm = _REGISTRY.get_alg(token.algorithm)
+        algorithm.check_key(key.key)
+        return algorithm.verify(token.signed, token.signature, key.key)
+    except (JoseError, ValueError, TypeError):
+        return False
+
+
+def digest(token: str) -> str:
+    """SHA-256 in base64url, as proofs name a token."""
+    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+
+
+def content_digest(token: Compact) -> str:
+    """J-9: one value for all spellings and signatures of the same content. Who holds (r, s) of an ECDSA signature can
+    write (r, -s), which is valid, too: so the signature is left out."""
+    size = len(token.raw_header).to_bytes(4, "big")
+    return hashlib.sha256(size + token.raw_header + token.raw_claims).hexdigest()
+
+
+def key_id(token: Compact) -> str | None:
+    """J-4: kid, only ever looked up in a map."""
+    kid = token.header.get("kid")
+    if kid is None and "kid" not in token.header:
+        return None
+    if not isinstance(kid, str) or not 0 < len(kid) <= KEY_ID_MAX:
+        raise Refused("key_id_malformed")
+    return kid
+
+
+def token_id(token: Compact) -> str | None:
+    jti = token.claims.get("jti")
+    if jti is None and "jti" not in token.claims:
+        return None
+    if not isinstance(jti, str) or not 0 < len(jti) <= KEY_ID_MAX:
+        raise Refused("token_id_malformed")
+    return jti
+
+
+def number_us(claims: Mapping[str, Any], name: str, code: str) -> int | None:
+    """A time of a token in microseconds. A truth value is no number, and neither is a text that looks like one."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if type(value) is int and 0 <= value < _NUMBER_MAX:
+        return value * 1_000_000
+    if type(value) is float and 0 <= value < _NUMBER_MAX:
+        return math.floor(value * 1_000_000)
+    raise Refused(code)
+
+
+def _bytes(part: bytes) -> bytes:
+    """Unpadded base64url, strictly: each sequence of bytes has exactly one spelling."""
+    left = len(part) % 4
+    if not part or part.translate(None, _ALPHABET):
+        raise Refused("token_not_compact")
+    if left and part[-1] not in _LAST[left]:
+        raise Refused("token_not_compact")
+    return binascii.a2b_base64(part.translate(_STANDARD) + b"===="[left or 4 :])
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        return read_object(raw)
+    except DuplicateName:
+        code = "token_duplicate_name"
+    except NotJson:
+        code = "token_not_json"
+    raise Refused(code)
