@@ -7,6 +7,7 @@ ERROR_CODES = {
     "invalid_request": "what was asked is not a request: a value is missing, unknown or of the wrong type",
     "invalid_data": "entities or relations do not fit the vocabulary",
     "invalid_file": "a file cannot be read, or is not what it should be",
+    "record_locked": "a record is being written by another process",
     "invalid_argument": "a function was called with something that it does not take",
 }
 
