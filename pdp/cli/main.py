@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "PDP", "help_option_names": ["-h", "--help"]},
 )
 
-#: Each verb with the module and the function that are it.
+#: Each verb with the module and the function, or the group of verbs, that are it.
 VERBS = {
     "init": ("init", "init"),
     "check": ("check", "check"),
@@ -34,6 +34,7 @@ VERBS = {
     "eval": ("decide", "evaluate"),
     "explain": ("decide", "explain"),
     "explain-code": ("check", "explain_code"),
+    "log": ("log", "log"),
 }
 
 
@@ -42,7 +43,11 @@ def _add_verbs(arguments: list[str]) -> None:
     wanted = [arguments[0]] if arguments and arguments[0] in VERBS else list(VERBS)
     for verb in wanted:
         module, function = VERBS[verb]
-        app.command(verb)(getattr(import_module(f"pdp.cli.{module}"), function))
+        found = getattr(import_module(f"pdp.cli.{module}"), function)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb)
+        else:
+            app.command(verb)(found)
 
 
 @app.callback(invoke_without_command=True)

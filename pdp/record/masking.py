@@ -44,6 +44,8 @@ _HINTS = (
     "asic ", "ASIC ", "@", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "hvs.",
 )  # fmt: skip
 
+TOKEN_MIN = 8  # characters; what is shorter keeps no secret
+
 
 def may_hold_token(text: str) -> bool:
     """False only if no part of the text has the shape of a token. Says True too often, and is quick."""
@@ -109,10 +111,12 @@ class Masking:
         return value
 
     def _scan_text(self, text: str) -> Any:
+        if len(text) < TOKEN_MIN or not may_hold_token(text):
+            return text
         parts = self.parts(text)
         if len(parts) == 1:
             return parts[0]
         return {"$text": parts} if parts else text
 
     def _scan_key(self, key: str) -> str:
-        return key if _TOKEN.search(key) is None else f"$masked {self.hide(key)['$masked']}"
+        return key if len(key) < TOKEN_MIN or _TOKEN.search(key) is None else f"$masked {self.hide(key)['$masked']}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from language import FOREVER, BadValue, Bundle, Directory, Refusal, assemble
+from language import FOREVER, BadValue, Bundle, Directory, Inputs, Refusal, assemble
 from pdp.errors import PdpError
-from pdp.record.evidence import decide_again, differences, told_result, untell_evidence
+from pdp.record.evidence import ROOTS, bounded, differences, told_result, untell_facts, untell_record
 from pdp.record.request import request_data
 from pdp.record.values import Lost
 
@@ -16,8 +16,8 @@ SAME, DIFFERS, OTHER_GENERATION, NOT_REPLAYABLE = "same", "differs", "other_gene
 
 #: Why an entry cannot be decided again.
 LOST = {
-    "masked": "a value that the rules read is masked",
-    "cut": "a value that the rules read was too long to keep",
+    "masked": "a value that the decision depends on is masked",
+    "cut": "a value that the decision depends on was too long to keep",
     "changed": "the directory changed while the decision was written down",
     "no_evidence": "the values that the decision was made from were not recorded",
     "directory": "the refusal depends on the directory of that moment",
@@ -41,30 +41,42 @@ def replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     """Decides the entry of a decision again."""
     if entry.get("generation") != bundle.digest[:16]:
         return Replayed(OTHER_GENERATION)
+    if "evidence" not in entry and entry.get("reason") not in _REFUSALS:
+        return Replayed(NOT_REPLAYABLE, "no_evidence")
     try:
-        if "evidence" in entry:
-            return _by_evidence(entry, bundle)
-        if entry["reason"] in _REFUSALS:
-            return _by_request(entry, bundle)
+        return _replay(entry, bundle)
     except Lost as lost:
         return Replayed(NOT_REPLAYABLE, str(lost))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, PdpError):
         return Replayed(NOT_REPLAYABLE, "unreadable")
-    return Replayed(NOT_REPLAYABLE, "no_evidence")
 
 
-def _by_evidence(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
-    request = entry["request"]
-    pair = request["action"], _type_of(request["resource"])
-    if "$cut" in entry["evidence"]:
+def _replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
+    evidence = entry.get("evidence", {})
+    if "$cut" in evidence or "$cut" in entry["request"]:
         raise Lost("cut")
-    inputs = untell_evidence(entry["evidence"], bundle, pair, entry["at_us"])
-    now = told_result(decide_again(bundle, pair, inputs))
-    if (ends := entry["evidence"].get("task_ends_us")) is not None and ends < now["valid_until_us"]:
-        now |= {"valid_until_us": ends, "bounded_by": "task"}
-    elsewhere = entry.get("bounded_by") not in (None, "task")
-    found = differences(now, _then(entry), bounded_elsewhere=elsewhere)
+    data, facts = request_data(entry["request"]), untell_facts(evidence, bundle.vocabulary)
+    directory = cast(Directory, facts)  # has what `assemble` reads of one
+    pair = data.action, data.resource.type
+    try:
+        inputs = assemble(directory, data, entry["at_us"], lambda a, t: bundle.leaves[a, t].footprint)
+    except Refusal as refusal:
+        return _refused(entry, bundle, refusal.code, data.task.kind if data.task else None)
+    except BadValue:
+        return _refused(entry, bundle, "invalid_request", None)
+    if "evidence" not in entry:
+        return _refused(entry, bundle, "no refusal", data.task.kind if data.task else None)
+    _put_facts(inputs, evidence)
+    found = differences(bounded(told_result(bundle.decide(*pair, inputs)), inputs), _then(entry))
     return Replayed(DIFFERS, None, found) if found else Replayed(SAME)
+
+
+def _put_facts(inputs: Inputs, evidence: Mapping[str, Any]) -> None:
+    for root in ROOTS:
+        if root in evidence:
+            setattr(inputs, root, untell_record(evidence[root], getattr(inputs, f"{root}_id")))
+    inputs.proof = frozenset(evidence.get("facts", ()))
+    inputs.task_covers = inputs.task is not None and evidence.get("task_covers", True)
 
 
 def _then(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,28 +90,11 @@ def _then(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_request(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
+def _refused(entry: Mapping[str, Any], bundle: Bundle, reason: str, kind: str | None) -> Replayed:
     """A refusal before policy. The directory of then is gone; only who may open or hold a task can depend on it."""
-    data = request_data(entry["request"])
-    try:
-        assemble(Directory(bundle.vocabulary), data, entry["at_us"], lambda a, t: bundle.leaves[a, t].footprint)
-        reason = "no refusal"
-    except Refusal as refusal:
-        reason = refusal.code
-    except BadValue:
-        reason = "invalid_request"
     if reason == entry["reason"]:
         return Replayed(SAME)
-    if data.task is not None and _asks_directory(bundle, data.task.kind):
+    task = bundle.vocabulary.tasks.get(kind or "")
+    if "evidence" not in entry and task is not None and any(s.within is not None for s in (*task.who, *task.openers)):
         raise Lost("directory")
     return Replayed(DIFFERS, None, {"reason": (entry["reason"], reason)})
-
-
-def _asks_directory(bundle: Bundle, kind: str) -> bool:
-    task = bundle.vocabulary.tasks.get(kind)
-    return task is not None and any(s.within is not None for s in (*task.who, *task.openers))
-
-
-def _type_of(resource: Any) -> str:
-    found = resource["type"] if isinstance(resource, Mapping) else resource[0]
-    return str(found)

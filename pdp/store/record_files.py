@@ -177,7 +177,7 @@ class RecordFiles:
                 mark.done.set()
 
     def _write_some(self, count: int) -> None:
-        """A few entries, and then the disk: while it works others have their turn, and no decision waits for a long batch."""
+        """A few entries, and then the disk: while it works others have their turn; no decision waits for a long batch."""
         queue, writer, flushes = self._queue, self._writer, []
         for _ in range(min(count, len(queue), _AT_ONCE_MAX)):
             item = queue.popleft()

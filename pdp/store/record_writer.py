@@ -17,6 +17,7 @@ from typing import Any
 from pdp.errors import PdpError
 from pdp.record.checkpoint import make_checkpoint
 from pdp.record.encode import canonical, encode
+from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice
 from pdp.record.line import make_line
 from pdp.record.masking import Masking
@@ -64,6 +65,7 @@ class RecordWriter:
         self.failing: str | None = None
         self._settings, self._keys = settings, keys
         self._masking = Masking(keys.masking, settings.secrets)
+        self._encoder = Encoder(self._masking)
         self._file = SegmentWriter(folder)
         self._uncovered = 0
         self._retry_at = self._rotate_at = 0.0
@@ -98,7 +100,7 @@ class RecordWriter:
     def put(self, entry: Entry) -> None:
         """Adds an entry to the chain. One that cannot be told is told as lost: the writer must outlive any entry."""
         try:
-            text, kind = encode(entry, self._masking), entry.kind
+            text, kind = self._encoder.encode(entry), entry.kind
         except Exception as error:  # noqa: BLE001  # a foreign object in a request may raise anything
             text = canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__})
             kind = Kind.DROP
