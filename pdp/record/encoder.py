@@ -246,8 +246,8 @@ class Encoder:
         """A mapping with plain keys; any other the plain way."""
         keys = self._keys
         out = []
-        if type(fields) is dict and len(fields) <= ELEMENTS_MAX:
-            for name in sorted(fields) if len(fields) > 1 else fields:
+        if type(fields) is dict and len(fields) <= ELEMENTS_MAX and all([type(name) is str for name in fields]):
+            for name in sorted(fields):
                 told = keys.get((owner, name)) or self._key(owner, name)
                 if told is None:
                     break
@@ -258,9 +258,11 @@ class Encoder:
         told_fields = tell_fields(fields, masking, owner) if isinstance(fields, Mapping) else tell(fields, masking)
         return canonical(masking.scan(told_fields))
 
-    def _key(self, owner: str, name: Any) -> str | None:
-        """`"name":`, or None for a key that is secret, odd or long."""
-        if type(name) is not str or self._masking.is_secret(owner, name) or not name.isidentifier() or len(name) > 60:
+    def _key(self, owner: str, name: str) -> str | None:
+        """`"name":`, or None for a key that is secret, odd, long or a token."""
+        if self._masking.is_secret(owner, name) or not name.isidentifier() or len(name) > 60:
+            return None
+        if self._masking.scan(name) != name:
             return None
         if self._masking.secrets and any(s.startswith(f"{owner}.{name}.") for s in self._masking.secrets):
             return None

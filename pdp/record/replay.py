@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -55,7 +55,7 @@ def _replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     evidence = entry.get("evidence", {})
     if "$cut" in evidence or "$cut" in entry["request"]:
         raise Lost("cut")
-    data, facts = request_data(entry["request"]), untell_facts(evidence, bundle.vocabulary)
+    data, facts = request_data(entry["request"], _unread(entry["request"], bundle)), untell_facts(evidence, bundle.vocabulary)
     directory = cast(Directory, facts)  # has what `assemble` reads of one
     pair = data.action, data.resource.type
     try:
@@ -69,6 +69,18 @@ def _replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     _put_facts(inputs, evidence)
     found = differences(bounded(told_result(bundle.decide(*pair, inputs)), inputs), _then(entry))
     return Replayed(DIFFERS, None, found) if found else Replayed(SAME)
+
+
+def _unread(request: Mapping[str, Any], bundle: Bundle) -> Callable[[str, str], bool]:
+    """Whether a field of context or task is optional, and none of the rules for this action and type reads it."""
+    vocabulary, resource = bundle.vocabulary, request["resource"]
+    action = vocabulary.actions.get(str(request["action"]))
+    task = vocabulary.tasks.get(str(request.get("task", {}).get("kind")))
+    leaf = bundle.leaves.get((str(request["action"]), str(resource["type"] if isinstance(resource, Mapping) else resource[0])))
+    read = {(r.root, r.part) for r in leaf.footprint} if leaf is not None else set()
+    optional = {("context", f.name) for f in action.context.fields if f.optional} if action is not None else set()
+    optional |= {("task", f.name) for f in task.facts.fields if f.optional} if task is not None else set()
+    return lambda root, name: (root, name) in optional and (root, name) not in read
 
 
 def _put_facts(inputs: Inputs, evidence: Mapping[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from language import RequestData
 from pdp.model.request import Request, Resource, Task, Workload
 from pdp.record.masking import Masking
-from pdp.record.values import tell, tell_fields, untell
+from pdp.record.values import Lost, tell, tell_fields, untell
 
 _TASK_PLAIN = ("kind", "id", "started", "ends", "opener", "holder", "parent", "state")
 
@@ -82,17 +82,21 @@ def _fields(fields: Any, masking: Masking, owner: str) -> Any:
     return tell_fields(fields, masking, owner) if isinstance(fields, Mapping) else tell(fields, masking)
 
 
-def request_data(told: Mapping[str, Any]) -> RequestData:
-    """What `tell_request` was given, as data for the language. Raises `Lost` where a part was masked or cut."""
-    fields = {name: untell(value) for name, value in told.items() if name != "task"}
+def request_data(told: Mapping[str, Any], unread: Callable[[str, str], bool] = lambda root, name: False) -> RequestData:
+    """What `tell_request` was given, as data for the language.
+
+    Raises `Lost` where a part was masked or cut, unless it is an optional field that no rule reads, as `unread` says.
+    """
+    fields = {name: untell(value) for name, value in told.items() if name not in ("task", "context")}
+    fields["context"] = _readable(told.get("context", {}), "context", unread)
     process, workload = fields.pop("process", None), fields.pop("workload", None)
     asked = Request(
         action=fields["action"],
         resource=_untold(fields["resource"]),
         workload=workload if process is None else Workload(workload, process),
         user=_untold(fields["user"]) if "user" in fields else None,
-        task=_untold_task(told["task"]) if "task" in told else None,
-        context=fields.get("context", {}),
+        task=_untold_task(told["task"], unread) if "task" in told else None,
+        context=fields["context"],
         gate=fields.get("gate"),
         location=fields.get("location", {}),
         proof=fields.get("proof", ()),
@@ -106,6 +110,19 @@ def _untold(value: Any) -> Any:
     return value
 
 
-def _untold_task(told: Mapping[str, Any]) -> Task:
-    fields = {name: untell(value) for name, value in told.items()}
-    return Task(**fields)
+def _untold_task(told: Mapping[str, Any], unread: Callable[[str, str], bool]) -> Task:
+    fields = {name: untell(value) for name, value in told.items() if name != "attributes"}
+    return Task(**fields, attributes=_readable(told.get("attributes", {}), "task", unread))
+
+
+def _readable(told: Any, root: str, unread: Callable[[str, str], bool]) -> Any:
+    if not isinstance(told, Mapping):
+        return untell(told)
+    fields: dict[str, Any] = {}
+    for name, value in told.items():
+        try:
+            fields |= untell({name: value})
+        except Lost:
+            if not unread(root, name):
+                raise
+    return fields

@@ -18,7 +18,7 @@ from pdp.record.line import GENESIS, START, TAIL_BYTES, Head, Line, parse_line
 
 FINDINGS_MAX = 1000
 _REMEMBERED = 65_536  # hashes of the latest entries, to tell a duplicate from an insertion
-_SLACK = 8  # entries that a restart writes before its first checkpoint
+_SLACK = 4  # a header, or what a restart says, may come on top
 
 _HASH = b',"hash":"'
 _CHECKPOINT, _SEGMENT = b'checkpoint"', b'segment"'
@@ -59,6 +59,7 @@ class _Verifier:
         self._covered = -1  # the number of the last valid checkpoint
         self._limit: int | None = None  # entries that may stand without one
         self._fresh = False  # the line before was a header, and the next is its checkpoint
+        self._disturbed = False  # something was found since; a checkpoint that is missing, too, would be no news
         self._used: dict[str, None] = {}
         self._where, self._last = "", ""
 
@@ -157,6 +158,7 @@ class _Verifier:
             )
         elif previous != Head(self._seq - 1, self._prev.decode()):
             self._find("bad_segment", "the header follows another entry than the last of the file before", line.seq)
+        self._disturbed = self._disturbed or self._seq != line.seq
         self._number = number
         self._seq, self._prev = line.seq, previous.hash.encode()
         self._branches = []
@@ -203,23 +205,24 @@ class _Verifier:
             self._find("unknown_key", f"the checkpoint is signed by {str(entry.get('key'))[:40]}", line.seq)
         elif not is_signed(entry, key):
             self._find("forged_checkpoint", f"the signature is not of {entry['key']}", line.seq)
-        elif entry.get("record") != self._record or entry.get("after") != line.seq - 1:
+        elif (self._record is not None and entry.get("record") != self._record) or entry.get("after") != line.seq - 1:
             self._find("wrong_checkpoint", "the checkpoint was made for another place", line.seq)
         elif hangs and entry.get("chain") != self._prev.decode():
             self._find("wrong_checkpoint", "the checkpoint was made for other entries before it", line.seq)
         elif hangs:
             self._check_limit(line.seq - 1 - self._covered)
-            self._covered = line.seq
+            self._covered, self._disturbed = line.seq, False
             self._checkpoints += 1
             self._used[str(entry["key"])] = None
 
     def _check_limit(self, stretch: int) -> None:
-        if self._limit is not None and stretch > self._limit + _SLACK:
+        if self._limit is not None and stretch > self._limit + _SLACK and not self._disturbed:
             message = f"{stretch} entries without a checkpoint; the writer leaves at most {self._limit}"
             self._find("checkpoint_missing", message, self._covered + 1, self._where or self._last)
 
     def _irregular(self, raw: bytes, *, first: bool) -> None:
         line = parse_line(raw)
+        self._disturbed = True
         if line is None:
             if raw.endswith(b"\n"):
                 self._find("malformed_line", "the line is not an entry")

@@ -77,6 +77,7 @@ class RecordWriter:
         try:
             if found.sound:
                 self._file.resume(found.number)
+                self._checkpoint()  # for what the one before left unsigned
             else:
                 self._begin(found.number + 1)
             self._notice(Kind.START, {"process": os.getpid(), "format": FORMAT, "masking_key": self._masking.key_id})
