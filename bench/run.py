@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import casbin_rbac, decide, hospital
+from bench import casbin_rbac, decide, hospital, record
 from bench import compile as compiling
 from bench.report import Report, finish, joined, machine, show
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "compile": compiling.measure,
     "change": compiling.measure_change,
     "check": compiling.measure_check,
+    "record": record.measure,
 }
 
 

@@ -259,14 +259,25 @@ def test_every_reason_is_in_the_page_of_decisions() -> None:
 
 def test_every_verb_and_option_is_in_the_page_of_the_command_line() -> None:
     page = read("cli.md")
-    verbs = typer.main.get_command(command.app).commands  # type: ignore[attr-defined]  # it is a group
-    for verb, found in verbs.items():
+    for verb, found in all_verbs(typer.main.get_command(command.app), ""):
         assert f"\n## `pdp {verb}`\n" in page, verb
         section = page.split(f"\n## `pdp {verb}`\n")[1].split("\n## ")[0]
         for parameter in found.params:
             if parameter.param_type_name == "option" and parameter.name != "help":
                 assert f"`{parameter.opts[0]}" in section, (verb, parameter.opts)
-                assert f"`PDP_{verb}_{parameter.name}`".upper().replace("-", "_") in section.upper(), (verb, parameter.name)
+                assert f"`PDP_{verb}_{parameter.name}`".upper().replace("-", "_").replace(" ", "_") in section.upper(), (
+                    verb,
+                    parameter.name,
+                )
+
+
+def all_verbs(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+    """Each verb with its words: `check`, and `log show`."""
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from all_verbs(found, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", found
 
 
 def test_links_lead_somewhere() -> None:

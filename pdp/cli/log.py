@@ -228,10 +228,10 @@ def _last(entries: Iterator[Seen] | list[Seen], count: int) -> list[Seen]:
 def _workload(told: str | None) -> SpiffePattern | str | None:
     if told is None or "*" not in told:
         return told
-    try:
-        return parse_pattern(told)
-    except ValueError as error:
-        raise PdpError("invalid_argument", f"--workload: {error}") from None
+    pattern = parse_pattern(told)
+    if pattern is None:
+        raise PdpError("invalid_argument", f"--workload: `{printable(told[:80])}` is no pattern of SPIFFE IDs")
+    return pattern
 
 
 def _resource(told: str | None) -> tuple[str, str | None] | None:

@@ -14,13 +14,13 @@ from language import FOREVER, Bundle, Inputs
 from pdp.model.decision import Decision
 from pdp.model.request import Request, Resource, Task, Workload
 from pdp.record.encode import ENTRY_BYTES_MAX, canonical, encode
-from pdp.record.entry import Decided, Entry
+from pdp.record.entry import Circumstances, Decided, Entry
 from pdp.record.evidence import ROOTS, LookUps, Pair, look_ups, tell_facts, tell_record, type_of
 from pdp.record.masking import Masking
 from pdp.record.values import ELEMENTS_MAX, tell, tell_fields
 
-REMEMBERED_MAX = 16_384
-_REMEMBERED_CHARS = 256
+REMEMBERED_MAX, _REMEMBERED_CHARS = 16_384, 256  # words
+RECORDS_MAX, _RECORD_CHARS = 4096, 8192  # records of the directory, as text
 _INT_MAX = 2**63
 
 
@@ -37,33 +37,59 @@ class Encoder:
 
     def encode(self, entry: Entry) -> str:
         """The same text as `encode(entry, masking)`."""
-        if type(entry) is not Decided or entry.decision.errors or entry.around is not None:
+        if type(entry) is not Decided:
             return encode(entry, self._masking)
-        text = self._decided(entry, entry.decision)
-        return text if len(text) <= ENTRY_BYTES_MAX else encode(entry, self._masking)
+        return self.decided(
+            entry.request, entry.decision, entry.at_us, entry.took_ns, entry.bundle, entry.inputs, entry.around
+        )
 
-    def _decided(self, entry: Decided, decision: Decision) -> str:
-        text = self._text
+    def decided(
+        self,
+        request: Request,
+        decision: Decision,
+        at_us: int,
+        took_ns: int,
+        bundle: Bundle | None,
+        inputs: Inputs | None,
+        around: Circumstances | None,
+    ) -> str:
+        """The text of a decision, from its parts."""
+        if not decision.errors and around is None:
+            told = self._decided(request, decision, at_us, took_ns, bundle, inputs)
+            if len(told) <= ENTRY_BYTES_MAX:
+                return told
+        return encode(Decided(request, decision, at_us, took_ns, bundle, inputs, around), self._masking)
+
+    def _decided(
+        self,
+        request: Request,
+        decision: Decision,
+        at_us: int,
+        took_ns: int,
+        bundle: Bundle | None,
+        inputs: Inputs | None,
+    ) -> str:
+        text, outcome = self._text, decision.outcome
         out = []
-        if decision.annotations:
-            out.append(f'"annotations":{self._value(decision.annotations)}')
-        out.append(f'"at_us":{entry.at_us}')
-        if decision.because is not None:
-            out.append(f'"because":{self._value(decision.because)}')
+        if outcome.annotations:
+            out.append(f'"annotations":{self._value(outcome.annotations)}')
+        out.append(f'"at_us":{at_us}')
+        if outcome.because is not None:
+            out.append(f'"because":{text(outcome.because)}')
         if decision.bounded_by is not None:
             out.append(f'"bounded_by":{text(decision.bounded_by)}')
-        if entry.inputs is not None and entry.bundle is not None:
-            out.append(f'"evidence":{self._evidence(entry.bundle, entry.inputs, entry)}')
+        if inputs is not None and bundle is not None:
+            out.append(f'"evidence":{self._evidence(bundle, inputs, request, decision)}')
         if decision.fresh_until_us < FOREVER:
             out.append(f'"fresh_until_us":{decision.fresh_until_us}')
-        outcome = "allow" if decision.allowed else "deny"
         out.append(
-            f'"generation":{text(decision.generation)},"id":{canonical(decision.id)},"outcome":"{outcome}",'
-            f'"reason":{text(decision.reason)},"request":{self._request(entry.request)}'
+            f'"generation":{text(decision.generation)},"id":{canonical(decision.id)},'
+            f'"outcome":"{"allow" if outcome.allowed else "deny"}",'
+            f'"reason":{text(outcome.reason)},"request":{self._request(request)}'
         )
-        if decision.rule is not None:
-            out.append(f'"rule":{text(decision.rule)}')
-        out.append(f'"took_ns":{entry.took_ns}')
+        if outcome.rule is not None:
+            out.append(f'"rule":{text(outcome.rule)}')
+        out.append(f'"took_ns":{took_ns}')
         if decision.valid_until_us < FOREVER:
             out.append(f'"valid_until_us":{decision.valid_until_us}')
         return "{" + ",".join(out) + "}"
@@ -149,9 +175,9 @@ class Encoder:
 
     # ---- the directory
 
-    def _evidence(self, bundle: Bundle, inputs: Inputs, entry: Decided) -> str:
-        resource = entry.request.resource
-        pair = entry.request.action, resource.type if isinstance(resource, Resource) else resource[0]
+    def _evidence(self, bundle: Bundle, inputs: Inputs, request: Request, decision: Decision) -> str:
+        resource = request.resource
+        pair = request.action, resource.type if isinstance(resource, Resource) else resource[0]
         if bundle is not self._bundle:
             self._bundle = bundle
             self._leaves.clear()
@@ -159,7 +185,7 @@ class Encoder:
         roots, tables = self._leaves.get(pair) or self._leaf(bundle, pair)
         out = [f'"{root}":{self._record(bundle, pair, inputs, root)}' for root in roots]
         if tables:
-            seen = look_ups(bundle, pair, inputs, entry.decision)
+            seen = look_ups(bundle, pair, inputs, decision)
             if seen is None:
                 out.append('"changed":true')
             else:
@@ -205,9 +231,9 @@ class Encoder:
         if found is None:
             told = tell_record(bundle.vocabulary, type_name, record, self._masking)
             found = canonical(self._masking.scan(told))
-            if len(self._records) >= REMEMBERED_MAX:
+            if len(self._records) >= RECORDS_MAX:
                 self._records.clear()
-            if len(found) <= 4 * _REMEMBERED_CHARS:
+            if len(found) <= _RECORD_CHARS:
                 self._records[key] = found
         return found
 
@@ -246,7 +272,7 @@ class Encoder:
         """A mapping with plain keys; any other the plain way."""
         keys = self._keys
         out = []
-        if type(fields) is dict and len(fields) <= ELEMENTS_MAX and all([type(name) is str for name in fields]):
+        if type(fields) is dict and len(fields) <= ELEMENTS_MAX and all(map(_is_text, fields)):
             for name in sorted(fields):
                 told = keys.get((owner, name)) or self._key(owner, name)
                 if told is None:
@@ -270,6 +296,10 @@ class Encoder:
         if len(self._keys) < REMEMBERED_MAX:
             self._keys[owner, name] = found
         return found
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
 
 
 __all__ = ["Encoder"]

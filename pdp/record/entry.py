@@ -74,7 +74,11 @@ class Decided:
 
     @property
     def kind(self) -> Kind:
-        return Kind.REUSE_ATTEMPT if self.decision.reason in BINDING_REASONS else Kind.DECISION
+        return kind_of(self.decision)
+
+
+def kind_of(decision: Decision) -> Kind:
+    return Kind.REUSE_ATTEMPT if decision.reason in BINDING_REASONS else Kind.DECISION
 
 
 @dataclass(frozen=True, slots=True)

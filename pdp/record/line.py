@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdp.record.encode import ENTRY_BYTES_MAX
 from pdp.record.entry import Kind
@@ -45,8 +45,7 @@ class Line:
         return sha256(before.encode() + self.raw[:-TAIL_BYTES]).hexdigest() == self.hash
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of a chain: the last line's number and hash."""
 
     seq: int
@@ -61,7 +60,7 @@ def make_line(head: Head, kind: Kind, entry: str) -> tuple[bytes, Head]:
     seq = head.seq + 1
     body = f'{{"seq":{seq},"kind":"{kind.value}","entry":{entry}'.encode("ascii")
     digest = sha256(head.hash.encode() + body).hexdigest()
-    return b'%b,"hash":"%b"}\n' % (body, digest.encode()), Head(seq, digest)
+    return body + f',"hash":"{digest}"}}\n'.encode("ascii"), Head(seq, digest)
 
 
 def parse_line(raw: bytes) -> Line | None:

@@ -38,18 +38,16 @@ _TOKEN = re.compile(
     )),
     re.DOTALL,
 )  # fmt: skip
-#: Texts without which no token is there: looked for in the whole line at once, since that costs next to nothing.
-_HINTS = (
-    "eyJ", "eyI", "eyA", "eyB", "ewo", "ewp", "ewk", "ewl", "ew0", "ew1", "e30", "-----BEGIN", "earer ", "EARER ",
-    "asic ", "ASIC ", "@", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "hvs.",
-)  # fmt: skip
-
+#: Texts without which no token is there: one quick look for them spares nearly every text the long one.
+_HINT = re.compile(
+    r"e(?:y[ABIJ]|w[klop01]|30)|-----BEGIN|earer |EARER |asic |ASIC |@|gh[oprsu]_|github_pat_|glpat-|xox|A[KS]IA|hvs\."
+)
 TOKEN_MIN = 8  # characters; what is shorter keeps no secret
 
 
 def may_hold_token(text: str) -> bool:
     """False only if no part of the text has the shape of a token. Says True too often, and is quick."""
-    return any(hint in text for hint in _HINTS)
+    return _HINT.search(text) is not None
 
 
 @dataclass(frozen=True)

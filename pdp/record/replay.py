@@ -55,7 +55,10 @@ def _replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     evidence = entry.get("evidence", {})
     if "$cut" in evidence or "$cut" in entry["request"]:
         raise Lost("cut")
-    data, facts = request_data(entry["request"], _unread(entry["request"], bundle)), untell_facts(evidence, bundle.vocabulary)
+    data, facts = (
+        request_data(entry["request"], _unread(entry["request"], bundle)),
+        untell_facts(evidence, bundle.vocabulary),
+    )
     directory = cast(Directory, facts)  # has what `assemble` reads of one
     pair = data.action, data.resource.type
     try:
@@ -76,7 +79,9 @@ def _unread(request: Mapping[str, Any], bundle: Bundle) -> Callable[[str, str], 
     vocabulary, resource = bundle.vocabulary, request["resource"]
     action = vocabulary.actions.get(str(request["action"]))
     task = vocabulary.tasks.get(str(request.get("task", {}).get("kind")))
-    leaf = bundle.leaves.get((str(request["action"]), str(resource["type"] if isinstance(resource, Mapping) else resource[0])))
+    leaf = bundle.leaves.get(
+        (str(request["action"]), str(resource["type"] if isinstance(resource, Mapping) else resource[0]))
+    )
     read = {(r.root, r.part) for r in leaf.footprint} if leaf is not None else set()
     optional = {("context", f.name) for f in action.context.fields if f.optional} if action is not None else set()
     optional |= {("task", f.name) for f in task.facts.fields if f.optional} if task is not None else set()

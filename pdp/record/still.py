@@ -19,6 +19,17 @@ Held = bytes | Request | None
 def hold(request: Request) -> Held:
     """A copy of what others could change; None when there is nothing of that kind."""
     resource, user, workload, task = request.resource, request.user, request.workload, request.task
+    if (
+        not request.context
+        and task is None
+        and type(resource) is tuple
+        and (user is None or type(user) is tuple)
+        and (workload is None or type(workload) is str)
+        and request.gate is None
+        and not request.location
+        and not request.proof
+    ):
+        return None
     parts: Any = (
         request.context,
         request.gate,

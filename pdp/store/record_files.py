@@ -19,8 +19,8 @@ from weakref import WeakSet
 from language import Bundle, Inputs
 from pdp.model.decision import Decision
 from pdp.model.request import Request
-from pdp.record.entry import Circumstances, Decided, Entry, Kind, Notice, Step
-from pdp.record.still import held, hold
+from pdp.record.entry import Circumstances, Kind, Notice, Step
+from pdp.record.still import hold
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import lock_folder
 from pdp.store.record_writer import Full, RecordSettings, RecordWriter, Sync
@@ -83,8 +83,7 @@ class RecordFiles:
         queue = self._queue
         if len(queue) >= self._limit:
             return self._refuse()
-        kept = hold(request) if request.context or request.task is not None or type(request.resource) is not tuple else None
-        queue.append((request, kept, decision, at_us, took_ns, bundle, inputs, around))
+        queue.append((hold(request), request, decision, at_us, took_ns, bundle, inputs, around))
         if self._asleep:
             self._wake.set()
         return True
@@ -183,8 +182,10 @@ class RecordFiles:
             item = queue.popleft()
             if type(item) is _Flush:
                 flushes.append(item)
+            elif type(item) is tuple:
+                writer.put_decided(item)
             else:
-                writer.put(_entry(item))
+                writer.put(item)
         writer.push(sync=bool(flushes))
         if flushes and writer.is_stuck:
             queue.extendleft(reversed(flushes))
@@ -218,14 +219,6 @@ class RecordFiles:
         os.close(self._lock)
         self._lock = -1
         self._writer.close()
-
-
-def _entry(item: Any) -> Entry:
-    if type(item) is tuple:
-        request, kept, decision, at_us, took_ns, bundle, inputs, around = item
-        return Decided(held(request, kept), decision, at_us, took_ns, bundle, inputs, around)
-    assert isinstance(item, Step)
-    return item
 
 
 _open_here: WeakSet[RecordFiles] = WeakSet()

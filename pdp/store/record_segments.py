@@ -32,6 +32,7 @@ class Found:
     head: Head
     repairs: tuple[Mapping[str, Any], ...]
     sound: bool  # whether the last file can be written on
+    key: str = ""  # the key that its header names
 
 
 def lock_folder(folder: Path) -> int:
@@ -61,8 +62,10 @@ def recover(folder: Path) -> Found:
         if header is not None and last is not None and last.seq > header.seq:
             if unreadable:
                 repairs.append({"what": "unreadable_end", "file": path.name, "lines": unreadable})
-            record = str(header.data().get("record"))
-            return Found(record, segment_number(path), Head(last.seq, last.hash), tuple(repairs), not unreadable)
+            told = header.data()
+            head = Head(last.seq, last.hash)
+            number, key = segment_number(path), str(told.get("key"))
+            return Found(str(told.get("record")), number, head, tuple(repairs), not unreadable, key)
         if path.stat().st_size and (header is None or unreadable):
             raise PdpError("invalid_file", f"`{path}` is no file of a record; move it away, and say where it came from")
         path.unlink()  # made just before the crash, and nothing stands in it but its header

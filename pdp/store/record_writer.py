@@ -18,9 +18,10 @@ from pdp.errors import PdpError
 from pdp.record.checkpoint import make_checkpoint
 from pdp.record.encode import canonical, encode
 from pdp.record.encoder import Encoder
-from pdp.record.entry import Entry, Kind, Notice
+from pdp.record.entry import Entry, Kind, Notice, kind_of
 from pdp.record.line import make_line
 from pdp.record.masking import Masking
+from pdp.record.still import held
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import Found, SegmentWriter, recover
 
@@ -75,7 +76,7 @@ class RecordWriter:
         found = self._recover(folder)
         self._record, self._head = found.record, found.head
         try:
-            if found.sound:
+            if found.sound and found.key == keys.id:  # a file names the key of its checkpoints; another key, another file
                 self._file.resume(found.number)
                 self._checkpoint()  # for what the one before left unsigned
             else:
@@ -99,12 +100,28 @@ class RecordWriter:
     # ---- entries
 
     def put(self, entry: Entry) -> None:
-        """Adds an entry to the chain. One that cannot be told is told as lost: the writer must outlive any entry."""
+        """Adds an entry to the chain."""
         try:
             text, kind = self._encoder.encode(entry), entry.kind
-        except Exception as error:  # noqa: BLE001  # a foreign object in a request may raise anything
-            text = canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__})
-            kind = Kind.DROP
+        except Exception as error:  # noqa: BLE001  # a foreign object in an entry may raise anything
+            text, kind = self._untold(error)
+        self._put(kind, text)
+
+    def put_decided(self, item: tuple[Any, ...]) -> None:
+        """Adds a decision, told by what was queued: a copy of what others can change, then the parts of the entry."""
+        kept, request, decision, *rest = item
+        try:
+            text = self._encoder.decided(held(request, kept), decision, *rest)
+            kind = kind_of(decision)
+        except Exception as error:  # noqa: BLE001  # as above
+            text, kind = self._untold(error)
+        self._put(kind, text)
+
+    def _untold(self, error: Exception) -> tuple[str, Kind]:
+        """An entry that cannot be told is told as lost: the writer must outlive any entry."""
+        return canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__}), Kind.DROP
+
+    def _put(self, kind: Kind, text: str) -> None:
         self._append(kind, text)
         if self._uncovered >= self._settings.checkpoint_entries:
             self._checkpoint()

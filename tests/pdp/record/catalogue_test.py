@@ -68,4 +68,6 @@ def test_the_section_is_complete() -> None:
 
 def test_no_test_here_sleeps() -> None:
     for path in HERE.glob("*_test.py"):
-        assert not re.search(r"\btime\.sleep\(|\bsleep\(\d", path.read_text("utf-8").split("def test_no_test_here_sleeps")[0]), path
+        assert not re.search(
+            r"\btime\.sleep\(|\bsleep\(\d", path.read_text("utf-8").split("def test_no_test_here_sleeps")[0]
+        ), path

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 import pdp
 from language import RowData
-from pdp.record import BINDING_REASONS, Circumstances, Decided, Kind, Masking, Notice, ReuseCounts, Step, SuspendAfter, is_due
+from pdp.record import (
+    BINDING_REASONS,
+    Circumstances,
+    Decided,
+    Kind,
+    Masking,
+    Notice,
+    ReuseCounts,
+    Step,
+    SuspendAfter,
+    is_due,
+)
 from pdp.record.encode import ENTRY_BYTES_MAX, canonical, encode
 from pdp.record.encoder import Encoder
 from pdp.record.line import START, make_line, parse_line
@@ -27,7 +38,9 @@ from tests.pdp.record.world import AGENT, MASKING, NOW, POLICY, REQUESTS, TASK, 
 WORLD = World()
 
 JWT = "eyJhbGciOiJFUzI1NiIsInR5cCI6InRhc2stZ3JhbnQrand0In0.eyJqdGkiOiJjYW5hcnktMTIzIn0.c2lnbmF0dXJlLW9mLXRoZS1jYW5hcnk"
-PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFNlY3JldENhbmFyeVNlY3JldENhbmFyeVNlYw==\n-----END PRIVATE KEY-----\n"
+PEM = (
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFNlY3JldENhbmFyeVNlY3JldENhbmFyeVNlYw==\n-----END PRIVATE KEY-----\n"
+)
 TOKENS = {
     "jwt": (JWT, JWT.split(".")[1]),
     "jwe": ("eyJhbGciOiJkaXIifQ..aXZpdml2aXZpdg.Y2lwaGVydGV4dA.dGFndGFndGFn", "Y2lwaGVydGV4dA"),
@@ -43,7 +56,23 @@ TOKENS = {
 
 def hostile_strings() -> st.SearchStrategy[str]:
     nasty = st.sampled_from(
-        ["\n", "\r\n", "\x00", "\x1b[2J", "\x7f", "\u2028", "\u202e", "\ud800", "\udfff", '"', "\\", "$masked", "$", "$$x", "😀"]
+        [
+            "\n",
+            "\r\n",
+            "\x00",
+            "\x1b[2J",
+            "\x7f",
+            "\u2028",
+            "\u202e",
+            "\ud800",
+            "\udfff",
+            '"',
+            "\\",
+            "$masked",
+            "$",
+            "$$x",
+            "😀",
+        ]
     )
     return st.lists(st.one_of(nasty, st.text(max_size=8)), max_size=6).map("".join)
 
@@ -100,7 +129,11 @@ def test_any_value_is_told_and_told_back_or_marked(value: Any) -> None:
     assert canonical(tell(back, MASKING)) == canonical(told)
 
 
-@given(st.one_of(hostile_strings(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.none(), st.frozensets(hostile_strings())))
+@given(
+    st.one_of(
+        hostile_strings(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.none(), st.frozensets(hostile_strings())
+    )
+)
 def test_plain_values_come_back_as_they_were(value: Any) -> None:
     assert untell(json.loads(canonical(tell(value, MASKING)))) == value
 
@@ -110,7 +143,9 @@ def test_plain_values_come_back_as_they_were(value: Any) -> None:
 def test_the_quick_encoder_says_what_the_plain_one_says(context: Any, attributes: Any, text: str, other: str) -> None:
     request = pdp.Request(
         action=text,
-        resource=pdp.Resource(other, text, attributes if isinstance(attributes, dict) else {"a": attributes}, [(text, other)]),
+        resource=pdp.Resource(
+            other, text, attributes if isinstance(attributes, dict) else {"a": attributes}, [(text, other)]
+        ),
         workload=pdp.Workload(other, {"kind": text, "executable": context}),
         user=(other, text),
         task=pdp.Task(text, other, {text: attributes}, text, 5, [other, text], text, other, 2, text, other),
@@ -160,7 +195,12 @@ def test_a_step_and_a_notice_keep_what_they_say() -> None:
     step = Step(Kind.GRANT, "approved", NOW, "g-2", "t-1", "x", ("g-1", "g-2"), AGENT, actor="ada", approvers=("ada",),
                 state="active", ends_us=NOW + 1, details={"scope": ["read"], "password": "hunter2hunter2"})  # fmt: skip
     told = round_trip(encode(step, MASKING))
-    assert (told["what"], told["chain"], told["holder"], told["details"]["scope"]) == ("approved", ["g-1", "g-2"], AGENT, ["read"])
+    assert (told["what"], told["chain"], told["holder"], told["details"]["scope"]) == (
+        "approved",
+        ["g-1", "g-2"],
+        AGENT,
+        ["read"],
+    )
     assert "hunter2" not in json.dumps(told)
     assert round_trip(encode(Notice(Kind.DROP, NOW, {"count": 3}), MASKING)) == {"at_us": NOW, "count": 3}
 
@@ -185,7 +225,9 @@ def test_a_request_is_kept_as_it_was_asked() -> None:
     context: dict[str, Any] = {"columns": ["a"]}
     attributes = {"weight": 1}
     task = dataclasses.replace(TASK, attributes={"tenant": "acme"})
-    request = pdp.Request("weigh", pdp.Resource("Parcel", "p", attributes), pdp.Workload("w", {}), ("User", "a"), task, context)
+    request = pdp.Request(
+        "weigh", pdp.Resource("Parcel", "p", attributes), pdp.Workload("w", {}), ("User", "a"), task, context
+    )
     kept = hold(request)
     context["columns"].append("b")
     attributes["weight"] = 9
@@ -215,7 +257,9 @@ def everywhere(secret: str) -> list[Any]:
         dataclasses.replace(base, workload=secret),
         dataclasses.replace(base, workload=pdp.Workload("w", {"executable": secret})),
         dataclasses.replace(base, context={"columns": [secret], "token": secret, secret: {"deep": [{"er": secret}]}}),
-        dataclasses.replace(base, context={"text": f"before {secret} after", "long": "z" * 3000 + secret, "l2": secret + "z" * 3000}),
+        dataclasses.replace(
+            base, context={"text": f"before {secret} after", "long": "z" * 3000 + secret, "l2": secret + "z" * 3000}
+        ),
         dataclasses.replace(base, context={"text": "z" * (256 - len(secret) // 2) + " " + secret + " " + "z" * 3000}),
         dataclasses.replace(base, gate={"id": secret}, location={"ip": secret}, proof=[secret]),
         dataclasses.replace(base, task=dataclasses.replace(TASK, id=secret, parent=secret, attributes={"ticket": secret})),
@@ -226,8 +270,19 @@ def everywhere(secret: str) -> list[Any]:
     return [
         *[Decided(q, decision, NOW, 1) for q in requests],
         Decided(base, said, NOW, 1),
-        Decided(base, decision, NOW, 1, around=Circumstances(secret, (secret,), (secret,), proof=secret, destination=secret)),
-        Step(Kind.GRANT, "opened", NOW, secret, secret, actor=secret, reason=f"because {secret}", details={"a": {"b": [secret]}}),
+        Decided(
+            base, decision, NOW, 1, around=Circumstances(secret, (secret,), (secret,), proof=secret, destination=secret)
+        ),
+        Step(
+            Kind.GRANT,
+            "opened",
+            NOW,
+            secret,
+            secret,
+            actor=secret,
+            reason=f"because {secret}",
+            details={"a": {"b": [secret]}},
+        ),
         Notice(Kind.DROP, NOW, {"error": secret}),
     ]
 
@@ -256,7 +311,13 @@ def test_a_declared_secret_is_never_in_the_text_and_matches_wherever_it_is_seen(
         assert "canary" not in text
         told = json.loads(text)["request"]
         digest = masking.hide("canary")
-        assert told["resource"][1] == told["user"][1] == told["task"]["attributes"]["tenant"] == told["context"]["token"] == digest
+        assert (
+            told["resource"][1]
+            == told["user"][1]
+            == told["task"]["attributes"]["tenant"]
+            == told["context"]["token"]
+            == digest
+        )
 
 
 def test_secrets_of_the_directory_are_masked_in_the_evidence() -> None:
@@ -289,7 +350,9 @@ def test_ordinary_text_stays_readable(text: str) -> None:
         assert MASKING.scan(text) == text
 
 
-@pytest.mark.parametrize("text", ["example.com.org", "every.day.is.fine", "spiffe://prod.acme/ns/billing/api", "a@b.example", "x:y@z"])
+@pytest.mark.parametrize(
+    "text", ["example.com.org", "every.day.is.fine", "spiffe://prod.acme/ns/billing/api", "a@b.example", "x:y@z"]
+)
 def test_names_are_no_tokens(text: str) -> None:
     assert MASKING.scan(text) == text
 

@@ -77,7 +77,7 @@ def test_what_is_offered_is_written_in_order_and_signed(folder: Path, keys: Reco
     result = checked(folder, keys, whole=True)
     assert result.ok, result.findings
     assert result.uncovered == 0
-    assert [e for e in entries(folder, "start")][0]["process"] == os.getpid()
+    assert entries(folder, "start")[0]["process"] == os.getpid()
     assert len(entries(folder, "stop")) == 1
 
 
@@ -101,7 +101,9 @@ def test_every_way_to_sync_writes_the_same(folder: Path, keys: RecordKeys, sync:
 
 def test_threads_share_one_record(folder: Path, keys: RecordKeys) -> None:
     with RecordFiles(folder, keys) as record:
-        threads = [threading.Thread(target=lambda n=n: [record.stepped(step(n * 1000 + i)) for i in range(500)]) for n in range(4)]
+        threads = [
+            threading.Thread(target=lambda n=n: [record.stepped(step(n * 1000 + i)) for i in range(500)]) for n in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -212,7 +214,12 @@ def test_a_file_that_holds_nothing_yet_is_made_anew(folder: Path, keys: RecordKe
             record.flush(30)
     paths = find_segments(folder)
     header, checkpoint = list(read_lines(paths[-1]))[:2]
-    content = {"nothing": b"", "half a header": header[:40], "a header": header, "header and half a checkpoint": header + checkpoint[:9]}
+    content = {
+        "nothing": b"",
+        "half a header": header[:40],
+        "a header": header,
+        "header and half a checkpoint": header + checkpoint[:9],
+    }
     paths[-1].write_bytes(content[left])
     start_again(folder, keys)
     assert checked(folder, keys, whole=True).ok
@@ -261,7 +268,11 @@ def step(i): return Step(Kind.GRANT, "opened", 1 + i, f"g-{i}", details={"text":
 def run_child(base: Path, script: str, *, wait: bool = True) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD + script, str(base)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", CHILD + script, str(base)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     if wait:
         out, err = child.communicate(timeout=120)
@@ -465,6 +476,17 @@ os.write(release_w, b"x"); os.waitpid(child, 0)
 
 
 # ---- keys
+
+
+def test_a_new_key_begins_a_new_file_and_both_verify(folder: Path, keys: RecordKeys, tmp_path: Path) -> None:
+    start_again(folder, keys)
+    fresh = open_keys(tmp_path / "fresh")
+    start_again(folder, fresh)
+    assert len(find_segments(folder)) == 2
+    lines = [(p.name, list(read_lines(p))) for p in find_segments(folder)]
+    assert verify(lines, {k.id: k.public for k in (keys, fresh)}, whole=True).ok
+    assert verify(lines).ok
+    assert {f.code for f in checked(folder, keys).findings} == {"unknown_key"}
 
 
 def test_keys_are_made_once_and_read_again(tmp_path: Path, keys: RecordKeys) -> None:

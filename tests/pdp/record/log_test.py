@@ -42,7 +42,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
             around = Circumstances("txn-9", ("g-1", "g-2")) if request.task is not None else None
             record.decided(request, entry.decision, entry.at_us, 7, world.bundle, entry.inputs, around)
         record.stepped(Step(Kind.GRANT, "opened", NOW, "g-1", "t-1", "txn-9", holder=AGENT, opener="spiffe://d/ci"))
-        record.stepped(Step(Kind.INCIDENT, "freeze", NOW + 99_000_000, AGENT, holder=AGENT, actor="ada", reason="shell\x1b[2J\nseen"))
+        record.stepped(
+            Step(Kind.INCIDENT, "freeze", NOW + 99_000_000, AGENT, holder=AGENT, actor="ada", reason="shell\x1b[2J\nseen")
+        )
     sources(base / "policies")
     sources(base / "others")
     (base / "others" / "app.policy").write_text(POLICY + "\n# other\n")
@@ -105,7 +107,8 @@ def test_touched(base: Path) -> None:
         "deny list Doc e  1 time, 2026-01-01T09:00:08Z",
     ]
     told = json.loads(run("log", "touched", base / "log", "t-1", "--format", "json").stdout)
-    assert [(t["outcome"], t["resource"], t["count"]) for t in told] == [("allow", ["Doc", "d"], 1), ("deny", ["Doc", "d"], 1), ("deny", ["Doc", "e"], 1)]  # fmt: skip
+    found = [(t["outcome"], t["resource"], t["count"]) for t in told]
+    assert found == [("allow", ["Doc", "d"], 1), ("deny", ["Doc", "d"], 1), ("deny", ["Doc", "e"], 1)]
     assert run("log", "touched", base / "log", "t-1", "--since", "2027-01-01T00:00:00Z").returncode == 1
     assert run("log", "touched", base / "log", "nobody").returncode == 1
 
@@ -158,7 +161,8 @@ def test_replay(base: Path, tmp_path: Path) -> None:
     forged = tmp_path / "log"
     forged.mkdir()
     (path,) = find_segments(base / "log")
-    (forged / path.name).write_bytes(path.read_bytes().replace(b'"outcome":"deny","reason":"default_deny"', b'"outcome":"allow","reason":"allowed"', 1))  # fmt: skip
+    then, now = b'"outcome":"deny","reason":"default_deny"', b'"outcome":"allow","reason":"allowed"'
+    (forged / path.name).write_bytes(path.read_bytes().replace(then, now, 1))
     ran = run("log", "replay", forged, "--policies", base / "policies")
     assert ran.returncode == 1
     assert "  outcome: then allow, now deny" in ran.stdout
@@ -190,7 +194,9 @@ def test_wrong_usage_is_2(base: Path, arguments: list[str], code: int) -> None:
 
 def test_lines_that_cannot_be_read_are_counted(base: Path, tmp_path: Path) -> None:
     (path,) = find_segments(base / "log")
-    (tmp_path / path.name).write_bytes(b"garbage\n" + path.read_bytes() + b'{"seq":1,"kind":"x","entry":{]},"hash":"' + b"0" * 64 + b'"}\n')
+    (tmp_path / path.name).write_bytes(
+        b"garbage\n" + path.read_bytes() + b'{"seq":1,"kind":"x","entry":{]},"hash":"' + b"0" * 64 + b'"}\n'
+    )
     ran = run("log", "show", tmp_path, "--kind", "decision")
     assert ran.returncode == 0
     assert "2 lines cannot be read" in ran.stderr

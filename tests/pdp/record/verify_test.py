@@ -1,9 +1,11 @@
 """Every way to tamper with a record, with the code that it is found by and the place."""
 
+# ruff: noqa: E501  # tables are read a row a line
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -126,7 +128,9 @@ def renumbered(lines: Lines) -> Lines:
 
 
 @pytest.mark.parametrize(("what", "tamper", "expected"), TAMPERINGS, ids=[t[0] for t in TAMPERINGS])
-def test_tampering_is_found_by_its_code_at_its_place(what: str, tamper: Callable[[Lines], Lines], expected: list[object]) -> None:
+def test_tampering_is_found_by_its_code_at_its_place(
+    what: str, tamper: Callable[[Lines], Lines], expected: list[object]
+) -> None:
     result = found(tamper(LINES))
     if expected is None or not expected:  # what takes checkpoints away shows in their absence
         assert "checkpoint_missing" in {c for c, _ in result}, result
@@ -225,3 +229,8 @@ def test_decisions_hang_together_as_anything_else() -> None:
     lines = record_lines([world.decided(q) for q in REQUESTS])
     assert verify([("f", lines)], KEYS).ok
     assert all(json.loads(line)["seq"] == i for i, line in enumerate(lines))
+
+
+def test_every_code_is_in_the_manual() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "record.md").read_text("utf-8")
+    assert [code for code in (*FINDING_CODES, *Kind) if f"`{code}`" not in page] == []

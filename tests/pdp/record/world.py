@@ -1,5 +1,6 @@
 """A small installation whose decisions are recorded: policies that read everything a rule can, data, keys, a record."""
 
+# ruff: noqa: E501  # policies are read a rule a line
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -49,7 +50,13 @@ POLICY_ROWS = [
     EntityData(
         "Doc",
         "d",
-        {"owner": ["User", "ada"], "tenant": "acme", "nets": ["10.0.0.0/8"], "tags": {"k": "v"}, "due": "2030-01-01T00:00:00Z"},
+        {
+            "owner": ["User", "ada"],
+            "tenant": "acme",
+            "nets": ["10.0.0.0/8"],
+            "tags": {"k": "v"},
+            "due": "2030-01-01T00:00:00Z",
+        },
         (("Team", "a"),),
     ),
     EntityData(
@@ -116,7 +123,9 @@ class World:
 # ---- a record in memory
 
 
-def record_lines(entries: Iterable[Entry], *, every: int = 4, limit: int = 4, number: int = 1, head: Head = START) -> list[bytes]:
+def record_lines(
+    entries: Iterable[Entry], *, every: int = 4, limit: int = 4, number: int = 1, head: Head = START
+) -> list[bytes]:
     """One file of a record, as the writer would make it."""
     made: list[bytes] = []
 
