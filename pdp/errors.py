@@ -10,6 +10,7 @@ ERROR_CODES = {
     "failing_tests": "a policy set's own tests fail, so that it was not put into force",
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
+    "record_locked": "a record is being written by another process",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

@@ -44,8 +44,8 @@ from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, TASK_FIELDS
 from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
-from pdp.sdk import asgi, grpc_server, sqlalchemy
 from pdp.identity import REFUSALS, Options
+from pdp.sdk import asgi, grpc_server, sqlalchemy
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

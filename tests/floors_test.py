@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "pdp.model": 1,
     "pdp.identity": 2,
     "pdp.grants": 2,
+    "pdp.record": 2,
     "pdp.engine": 3,
     "pdp.service": 4,
     "pdp.wire": 5,

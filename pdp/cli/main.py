@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "PDP", "help_option_names": ["-h", "--help"]},
 )
 
-#: Each verb with the module and the function that are it.
+#: Each verb with the module and the function, or the group of verbs, that are it.
 VERBS = {
     "init": ("init", "init"),
     "check": ("check", "check"),
@@ -35,6 +35,7 @@ VERBS = {
     "explain": ("decide", "explain"),
     "explain-code": ("check", "explain_code"),
     "dev": ("dev", "dev"),
+    "log": ("log", "log"),
 }
 
 

@@ -57,8 +57,10 @@ def wanted_format(arguments: Sequence[str]) -> str:
             return word.partition("=")[2]
         if word == "--format":
             return value
-    verb = next((a for a in arguments[1:] if not a.startswith("-")), "")
-    return os.environ.get(f"PDP_{verb.upper().replace('-', '_')}_FORMAT") or os.environ.get("PDP_FORMAT", "text")
+    words = [a.upper().replace("-", "_") for a in arguments[1:] if not a.startswith("-")]
+    names = ["_".join(words[:count]) for count in (1, 2)]  # `check`, and `log replay`
+    found = next((f for n in names if (f := os.environ.get(f"PDP_{n}_FORMAT"))), None)
+    return found or os.environ.get("PDP_FORMAT", "text")
 
 
 def dump(value: Any) -> str:

@@ -1,0 +1,126 @@
+"""An entry -> one canonical JSON text: keys in order, ASCII only, nothing that is absent.
+
+Control characters, line ends of every alphabet and lone surrogates are escapes in it, so an entry is one line whatever a
+caller put in; and it never has a secret in it, since masking comes before there is a text.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, assert_never
+
+from language import FOREVER
+from pdp.record.entry import Circumstances, Decided, Entry, Notice, Step
+from pdp.record.evidence import tell_evidence
+from pdp.record.masking import Masking, may_hold_token
+from pdp.record.request import tell_request
+from pdp.record.values import tell, tell_fields
+
+ENTRY_BYTES_MAX = 256 * 1024
+
+_json = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def canonical(value: Any) -> str:
+    """The one encoding of a JSON value."""
+    text = _json(value)
+    return text if "\x7f" not in text else text.replace("\x7f", "\\u007f")
+
+
+def encode(entry: Entry, masking: Masking) -> str:
+    """The entry's text, masked; what is too long loses its values and keeps their digest."""
+    told = tell_entry(entry, masking)
+    text = canonical(told)
+    if may_hold_token(text):
+        told = masking.scan(told)
+        text = canonical(told)
+    return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking)
+
+
+def _shortened(told: dict[str, Any], masking: Masking) -> str:
+    for part in ("evidence", "details", "request", "errors", "because", "annotations"):
+        if part in told:
+            text = canonical(told[part])
+            told[part] = {"$cut": part, "length": len(text), "digest": masking.hide(text)["$masked"]}
+            if len(found := canonical(told)) <= ENTRY_BYTES_MAX:
+                return found
+    text = canonical(told)
+    return canonical(
+        {"at_us": told["at_us"], "whole": {"$cut": "entry", "length": len(text), "digest": masking.hide(text)["$masked"]}}
+    )
+
+
+def tell_entry(entry: Entry, masking: Masking) -> dict[str, Any]:
+    """The entry as JSON data; absent things are left out."""
+    match entry:
+        case Decided():
+            return _decided(entry, masking)
+        case Step():
+            return _step(entry, masking)
+        case Notice():
+            return {"at_us": entry.at_us, **tell_fields(entry.details, masking, "")}
+        case _:
+            assert_never(entry)
+
+
+def _decided(entry: Decided, masking: Masking) -> dict[str, Any]:
+    decision = entry.decision
+    told: dict[str, Any] = {
+        "at_us": entry.at_us,
+        "id": decision.id,
+        "outcome": "allow" if decision.allowed else "deny",
+        "reason": decision.reason,
+        "generation": decision.generation,
+        "took_ns": entry.took_ns,
+        "request": tell_request(entry.request, masking),
+    }
+    if decision.rule is not None:
+        told["rule"] = decision.rule
+    if decision.because is not None:
+        told["because"] = tell(decision.because, masking)
+    if decision.annotations:
+        told["annotations"] = tell(decision.annotations, masking)
+    if decision.errors:
+        told["errors"] = [
+            {"rule": e.rule, "code": e.code, "message": tell(e.message, masking), "at": e.span.location}
+            for e in decision.errors
+        ]
+    if decision.valid_until_us < FOREVER:
+        told["valid_until_us"] = decision.valid_until_us
+    if decision.fresh_until_us < FOREVER:
+        told["fresh_until_us"] = decision.fresh_until_us
+    if decision.bounded_by is not None:
+        told["bounded_by"] = decision.bounded_by
+    if entry.around is not None:
+        told |= _circumstances(entry.around, masking)
+    if entry.inputs is not None and entry.bundle is not None:
+        told["evidence"] = tell_evidence(entry.bundle, _pair(entry), entry.inputs, decision, masking)
+    return told
+
+
+def _pair(entry: Decided) -> tuple[str, str]:
+    resource = entry.request.resource
+    return entry.request.action, getattr(resource, "type", None) or resource[0]  # type: ignore[index]  # a reference else
+
+
+def _circumstances(around: Circumstances, masking: Masking) -> dict[str, Any]:
+    return _present(
+        around, ("txn", "chain", "approvers", "certificate", "serial", "proof", "destination", "bindings"), masking
+    )
+
+
+_STEP = (
+    "what", "id", "task", "txn", "chain", "holder", "opener", "actor", "approvers", "gate", "state", "reason", "ends_us",
+    "certificate", "proof",
+)  # fmt: skip
+
+
+def _step(entry: Step, masking: Masking) -> dict[str, Any]:
+    told = {"at_us": entry.at_us, **_present(entry, _STEP, masking)}
+    if entry.details:
+        told["details"] = tell_fields(entry.details, masking, "task")
+    return told
+
+
+def _present(of: Any, names: tuple[str, ...], masking: Masking) -> dict[str, Any]:
+    return {n: tell(v, masking) for n in names if (v := getattr(of, n)) is not None and v not in ("", ())}

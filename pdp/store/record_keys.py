@@ -1,0 +1,118 @@
+"""The keys of a record on disk: one signs checkpoints, one masks secrets. Both are its owner's alone.
+
+Keep the folder apart from the record, and a copy of `signing.pub` on another machine: a record that is checked with the key
+that lies beside it proves nothing to anyone who can write both.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from pdp.errors import PdpError
+from pdp.record.checkpoint import key_id, public_bytes
+
+SIGNING, PUBLIC, MASKING = "signing.pem", "signing.pub", "masking.key"
+_FILE_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKeys:
+    signing: Ed25519PrivateKey = field(repr=False)
+    masking: bytes = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return key_id(self.public)
+
+    @property
+    def public(self) -> bytes:
+        return public_bytes(self.signing)
+
+
+def open_keys(folder: Path) -> RecordKeys:
+    """The keys in a folder; those that are missing are made."""
+    private_folder(folder)
+    signing = _read_or_make(folder / SIGNING, _new_signing_key)
+    masking = _read_or_make(folder / MASKING, lambda: secrets.token_hex(32).encode() + b"\n")
+    try:
+        key = load_pem_private_key(signing, None)
+        mask = bytes.fromhex(masking.decode("ascii").strip())
+    except (ValueError, TypeError) as error:
+        raise PdpError("invalid_file", f"`{folder}` holds no keys of a record: {error}") from None
+    if not isinstance(key, Ed25519PrivateKey) or len(mask) < 32:
+        raise PdpError("invalid_file", f"`{folder}`: expected an Ed25519 key and 32 bytes of masking key")
+    if not (folder / PUBLIC).exists():
+        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        _make(folder / PUBLIC, pem, 0o644)
+    return RecordKeys(key, mask)
+
+
+def read_public_key(path: Path) -> bytes:
+    """The raw public key of a PEM file."""
+    try:
+        key = load_pem_public_key(_read(path))
+    except (OSError, ValueError) as error:
+        raise PdpError("invalid_file", f"`{path}` is no public key in PEM: {error}") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise PdpError("invalid_file", f"`{path}` is not an Ed25519 key")
+    return key.public_bytes_raw()
+
+
+def private_folder(folder: Path) -> None:
+    """Makes the folder if it is not there, for its owner only; one that others may write to is refused."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{folder}` cannot be used: {error.strerror}") from None
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PdpError("invalid_file", f"`{folder}`: others may write to it; it must be its owner's alone")
+
+
+def _new_signing_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_or_make(path: Path, make: object) -> bytes:
+    assert callable(make)
+    if not path.exists():
+        _make(path, make(), 0o600)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise PdpError("invalid_file", f"`{path}`: others may read it; `chmod 600` it, and think about a new key")
+        return _read(path)
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_FILE_BYTES_MAX)
+
+
+def _make(path: Path, content: bytes, mode: int) -> None:
+    """Whole or not at all: a key that is half there would be worse than none."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        try:
+            os.write(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(new, path)
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be written: {error.strerror}") from None

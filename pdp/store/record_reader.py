@@ -1,0 +1,65 @@
+"""A record on disk, read: its files in order, their lines, and what the entries say. Nothing here writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pdp.errors import PdpError
+from pdp.record.line import LINE_BYTES_MAX, Line, parse_line
+
+NAME = re.compile(r"record-([0-9]{8})\.ndjson")
+_BLOCK = 1024 * 1024
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    return folder / f"record-{number:08d}.ndjson"
+
+
+def segment_number(path: Path) -> int:
+    match = NAME.fullmatch(path.name)
+    assert match is not None, path
+    return int(match[1])
+
+
+def find_segments(folder: Path) -> list[Path]:
+    """The files of a record, the oldest first."""
+    try:
+        return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name))
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{folder}` cannot be read: {error.strerror}") from None
+
+
+def need_segments(folder: Path) -> list[Path]:
+    found = find_segments(folder)
+    if not found:
+        raise PdpError("invalid_file", f"there is no record in `{folder}`")
+    return found
+
+
+def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
+    """Lines with their ends, from a byte on. One that is too long to be one comes in pieces, none of which is a line."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            rest = b""
+            while block := file.read(_BLOCK):
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    yield line + b"\n"
+                if len(rest) > LINE_BYTES_MAX:
+                    yield rest
+                    rest = b""
+            if rest:
+                yield rest
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
+
+
+def read_record(folder: Path) -> Iterator[tuple[str, Line | None]]:
+    """Every line with its place; None for what is no line."""
+    for path in need_segments(folder):
+        for number, raw in enumerate(read_lines(path), 1):
+            yield f"{path.name}:{number}", parse_line(raw)

@@ -1,0 +1,218 @@
+"""`pdp log`, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdp.model.request import moment
+from pdp.record import Circumstances, Kind, Step
+from pdp.store.record_files import RecordFiles
+from pdp.store.record_keys import open_keys
+from pdp.store.record_reader import find_segments
+from tests.pdp.record.world import AGENT, NOW, POLICY, REQUESTS, World, sources
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from pdp.cli.main import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record of every kind of entry, with the policies that it was decided under."""
+    base = tmp_path_factory.mktemp("record")
+    world = World()
+    with RecordFiles(base / "log", open_keys(base / "keys")) as record:
+        for i, request in enumerate(REQUESTS):
+            entry = world.decided(request, NOW + i * 1_000_000)
+            around = Circumstances("txn-9", ("g-1", "g-2")) if request.task is not None else None
+            record.decided(request, entry.decision, entry.at_us, 7, world.bundle, entry.inputs, around)
+        record.stepped(Step(Kind.GRANT, "opened", NOW, "g-1", "t-1", "txn-9", holder=AGENT, opener="spiffe://d/ci"))
+        record.stepped(
+            Step(Kind.INCIDENT, "freeze", NOW + 99_000_000, AGENT, holder=AGENT, actor="ada", reason="shell\x1b[2J\nseen")
+        )
+    sources(base / "policies")
+    sources(base / "others")
+    (base / "others" / "app.policy").write_text(POLICY + "\n# other\n")
+    return base
+
+
+def shown(base: Path, *options: str) -> list[dict[str, Any]]:
+    ran = run("log", "show", base / "log", *options, "--format", "json")
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--kind", "decision", "--kind", "reuse_attempt"], len(REQUESTS)),
+        (["--kind", "reuse_attempt"], 1),
+        (["--workload", AGENT], 4),
+        (["--workload", "spiffe://d/agents/*"], 5),
+        (["--workload", "spiffe://d/**"], 5),
+        (["--workload", "spiffe://d/agents"], 0),
+        (["--task", "t-1"], 4),
+        (["--task", "g-2"], 3),
+        (["--task", "txn-9"], 4),
+        (["--gate", "spiffe://d/gate"], 0),
+        (["--resource", "Doc:d"], 7),
+        (["--resource", "Doc", "--action", "write"], 3),
+        (["--resource", "Parcel", "--outcome", "allow"], 1),
+        (["--outcome", "allow", "--action", "read"], 2),
+        (["--since", "2026-01-01T09:00:03Z", "--until", "2026-01-01T09:00:05Z", "--kind", "decision"], 2),
+        (["--kind", "decision", "--last", "2"], 2),
+    ],
+)
+def test_filters(base: Path, options: list[str], count: int) -> None:
+    assert len(shown(base, *options)) == count
+
+
+def test_text_is_one_line_an_entry_and_cannot_move_the_cursor(base: Path) -> None:
+    ran = run("log", "show", base / "log")
+    assert ran.returncode == 0
+    assert len(ran.stdout.splitlines()) == len(shown(base))
+    assert "\x1b" not in ran.stdout
+    freeze = next(line for line in ran.stdout.splitlines() if " incident " in line)
+    assert freeze.startswith("2026-01-01T09:01:39Z")
+    assert "what freeze" in freeze
+    first = next(line for line in ran.stdout.splitlines() if " decision " in line)
+    assert "allow read Doc d user User ada by own" in first
+
+
+def test_options_have_twins_in_the_environment(base: Path) -> None:
+    ran = run("log", "show", base / "log", PDP_LOG_SHOW_RESOURCE="Parcel", PDP_LOG_SHOW_FORMAT="json")
+    assert len(ran.stdout.splitlines()) == 2
+
+
+def test_touched(base: Path) -> None:
+    ran = run("log", "touched", base / "log", AGENT)
+    assert ran.returncode == 0
+    assert ran.stdout.splitlines() == [
+        "allow list Doc d  1 time, 2026-01-01T09:00:07Z",
+        "deny list Doc e  1 time, 2026-01-01T09:00:08Z",
+    ]
+    told = json.loads(run("log", "touched", base / "log", "t-1", "--format", "json").stdout)
+    found = [(t["outcome"], t["resource"], t["count"]) for t in told]
+    assert found == [("allow", ["Doc", "d"], 1), ("deny", ["Doc", "d"], 1), ("deny", ["Doc", "e"], 1)]
+    assert run("log", "touched", base / "log", "t-1", "--since", "2027-01-01T00:00:00Z").returncode == 1
+    assert run("log", "touched", base / "log", "nobody").returncode == 1
+
+
+def test_verify(base: Path, tmp_path: Path) -> None:
+    key = base / "keys" / "signing.pub"
+    ran = run("log", "verify", base / "log", "--key", key, "--whole")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("whole: 1 file, ")
+    assert "0 after the last" in ran.stdout
+    assert "no --key" in run("log", "verify", base / "log").stderr
+    head = ran.stdout.split("head ")[1].strip()
+    assert run("log", "verify", base / "log", "--key", key, "--expect", head).returncode == 0
+    assert run("log", "verify", base / "log", "--expect", "nothing").returncode == 2
+
+    spoilt = tmp_path / "log"
+    spoilt.mkdir()
+    (path,) = find_segments(base / "log")
+    (spoilt / path.name).write_bytes(path.read_bytes().replace(b'"outcome":"deny"', b'"outcome":"allow"', 1))
+    ran = run("log", "verify", spoilt, "--key", key)
+    assert ran.returncode == 1
+    line = next(i for i, raw in enumerate(path.read_bytes().splitlines(), 1) if b'"outcome":"deny"' in raw)
+    assert ran.stdout.startswith(f"{path.name}:{line}: edited: ")
+    told = json.loads(run("log", "verify", spoilt, "--key", key, "--format", "json").stdout)
+    assert told["ok"] is False
+    assert told["key_given"] is True
+    assert [(f["code"], f["where"]) for f in told["findings"]] == [("edited", f"{path.name}:{line}")]
+
+    open_keys(tmp_path / "stranger")
+    ran = run("log", "verify", base / "log", "--key", tmp_path / "stranger" / "signing.pub")
+    assert ran.returncode == 1
+    assert "unknown_key" in ran.stdout
+
+
+def test_replay(base: Path, tmp_path: Path) -> None:
+    ran = run("log", "replay", base / "log", "--policies", base / "policies")
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stdout.splitlines()[0].endswith(f"{len(REQUESTS)} the same, 0 differ")
+
+    ran = run("log", "replay", base / "log", "--policies", base / "others")
+    assert ran.returncode == 2
+    assert "invalid_argument" in ran.stderr
+    assert "give the policies of that generation" in ran.stderr
+
+    (tmp_path / "bad.policy").write_text("language 1\nallow ( x")
+    assert run("log", "replay", base / "log", "--policies", tmp_path).returncode == 3
+    ran = run("log", "replay", base / "log", "--policies", tmp_path, PDP_LOG_REPLAY_FORMAT="json")
+    assert json.loads(ran.stdout)["diagnostics"]
+
+    forged = tmp_path / "log"
+    forged.mkdir()
+    (path,) = find_segments(base / "log")
+    then, now = b'"outcome":"deny","reason":"default_deny"', b'"outcome":"allow","reason":"allowed"'
+    (forged / path.name).write_bytes(path.read_bytes().replace(then, now, 1))
+    ran = run("log", "replay", forged, "--policies", base / "policies")
+    assert ran.returncode == 1
+    assert "  outcome: then allow, now deny" in ran.stdout
+    told = json.loads(run("log", "replay", forged, "--policies", base / "policies", "--format", "json").stdout)
+    assert told["differs"] == 1
+    assert told["differences"][0]["outcome"] == {"then": "allow", "now": "deny"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["show", "nowhere"], 2),
+        (["verify", "nowhere"], 2),
+        (["show", "{log}", "--since", "yesterday"], 2),
+        (["show", "{log}", "--workload", "spiffe://*/x"], 2),
+        (["show", "{log}", "--kind", "rumour"], 2),
+        (["show", "{log}", "--outcome", "maybe"], 2),
+        (["show"], 2),
+        (["verify", "{log}", "--key", "{log}/lock"], 2),
+        (["replay", "{log}"], 2),
+        (["erase", "{log}"], 2),
+    ],
+)
+def test_wrong_usage_is_2(base: Path, arguments: list[str], code: int) -> None:
+    ran = run("log", *[a.replace("{log}", str(base / "log")) for a in arguments])
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_lines_that_cannot_be_read_are_counted(base: Path, tmp_path: Path) -> None:
+    (path,) = find_segments(base / "log")
+    (tmp_path / path.name).write_bytes(
+        b"garbage\n" + path.read_bytes() + b'{"seq":1,"kind":"x","entry":{]},"hash":"' + b"0" * 64 + b'"}\n'
+    )
+    ran = run("log", "show", tmp_path, "--kind", "decision")
+    assert ran.returncode == 0
+    assert "2 lines cannot be read" in ran.stderr
+
+
+def test_nobody_else_pays_for_the_record() -> None:
+    """`import pdp` and `pdp check` load neither the record nor the cryptography that it needs."""
+    script = """
+import sys, pdp
+from pdp.cli import main
+main._add_verbs(["check"])
+print([m for m in sys.modules if m.startswith(("cryptography", "pdp.record", "pdp.cli.log"))])
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "[]\n"
+
+
+def test_moments_are_those_of_the_record() -> None:
+    assert moment("2026-01-01T09:00:00Z", "") == NOW
