@@ -57,7 +57,7 @@ def conform(value: Any, type_: Type, where: str) -> Any:
         case Scalar():
             return _SCALARS[type_](value, where)
         case EnumType(_, members):
-            if not isinstance(value, str) or value not in members:
+            if type(value) is not str or value not in members:
                 raise _wrong(value, where, f"one of {', '.join(members)}")
             return value
         case EntityType(name):
@@ -196,6 +196,9 @@ def parse_ip(text: str) -> IpAddress | None:
     return address
 
 
+_ONE_FORM = re.compile(r"[0-9A-Fa-f.:]+/(?:0|[1-9][0-9]{0,2})")  # `ip_network` also takes masks, host masks and scopes
+
+
 def parse_cidr(text: str) -> IpNetwork | None:
     try:
         network = ip_network(text)
@@ -203,7 +206,7 @@ def parse_cidr(text: str) -> IpNetwork | None:
         return None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         return None  # mapped addresses are v4 addresses here, so such a network would hold nothing
-    return network if "/" in text else None
+    return network if _ONE_FORM.fullmatch(text) else None
 
 
 def _ip(value: Any, where: str) -> IpAddress:

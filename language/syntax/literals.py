@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from language.diagnostics import printable
+
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 STRING_BYTES_MAX = 64 * 1024
 ELEMENTS_MAX = 1000  # of a set, whether written or sent; the worst cost of a condition is computed with it
@@ -82,7 +84,7 @@ def quote(value: str) -> str:
 def parse_duration(text: str) -> int:
     """Microseconds of `15m`, `1h30m`."""
     if not _DURATION.fullmatch(text):
-        raise BadLiteral(f"`{text[:60]}` is not a duration such as `15m` or `1h30m`")
+        raise BadLiteral(f"`{printable(text[:60])}` is not a duration such as `15m` or `1h30m`")
     total = sum(int(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
     if total > INT_MAX:
         raise BadLiteral("a duration of more than 292,000 years")
@@ -105,7 +107,7 @@ def parse_instant(text: str) -> int:
     """Microseconds since the epoch, UTC, of an RFC 3339 instant; an offset is demanded, a leap second refused."""
     match = _INSTANT.fullmatch(text)
     if not match:
-        raise BadLiteral(f"`{text[:60]}` is not an instant such as `2026-01-31T09:00:00Z`; the offset is needed")
+        raise BadLiteral(f"`{printable(text[:60])}` is not an instant such as `2026-01-31T09:00:00Z`; the offset is needed")
     year, month, day, hour, minute = (int(match[i]) for i in range(1, 6))
     second, fraction = int(match[6] or 0), int((match[7] or "").ljust(6, "0"))
     try:
@@ -118,9 +120,9 @@ def parse_instant(text: str) -> int:
             moment = moment - offset if match[9] == "+" else moment + offset
         microseconds = (moment - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError) as error:
-        raise BadLiteral(f"`{text}` is not a moment of the calendar") from error
+        raise BadLiteral(f"`{printable(text)}` is not a moment of the calendar") from error
     if not 0 < microseconds < LATEST:
-        raise BadLiteral(f"`{text}` is not between 1970-01-01T00:00:00Z and the year 9999")
+        raise BadLiteral(f"`{printable(text)}` is not between 1970-01-01T00:00:00Z and the year 9999")
     return microseconds
 
 
@@ -147,5 +149,5 @@ def parse_clock(text: str, *, end: bool) -> int:
     """Minutes of the day of `09:00`; `24:00` may end a window."""
     hours, minutes = int(text[:2]), int(text[3:])
     if minutes > 59 or hours > 24 or (hours == 24 and (minutes or not end)):
-        raise BadLiteral(f"`{text}` is not a time of day")
+        raise BadLiteral(f"`{printable(text)}` is not a time of day")
     return hours * 60 + minutes

@@ -101,6 +101,12 @@ class Decision:
     def fresh_until(self) -> datetime | None:
         return instant(self.settled.fresh_until_us)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Decision) and (self.settled, self._number) == (other.settled, other._number)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     def __bool__(self) -> NoReturn:
         raise TypeError("a decision is neither true nor false; ask `decision.allowed`")
 

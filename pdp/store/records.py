@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from language import EntityData, RowData, describe
+from language import EntityData, RowData, describe, shorten
 from pdp.errors import PdpError
 from pdp.model.request import moment
 from pdp.store.strict_data import BadData
@@ -24,7 +24,7 @@ def read_record(record: Any) -> EntityData | RowData:
     allowed = _ROW_KEYS if is_row else _ENTITY_KEYS
     for key in record:
         if key not in allowed:
-            raise BadData(f"`{str(key)[:60]}` means nothing here; known are {', '.join(sorted(allowed))}")
+            raise BadData(f"`{shorten(key)}` means nothing here; known are {', '.join(sorted(allowed))}")
     return _row(record) if is_row else entity_data(record)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from language import describe
+from language import describe, shorten
 from pdp.errors import PdpError
 from pdp.model.request import Request, Resource, Task, Workload
 from pdp.store.strict_data import BadData, read_json, read_yaml
@@ -47,7 +47,7 @@ def request_from(content: Any) -> Request:
     return Request(
         action=fields["action"],
         resource=_entity(fields["resource"], "resource"),
-        workload=_workload(fields.get("workload")),
+        workload=_workload(fields["workload"]) if "workload" in fields else None,
         user=_entity(fields["user"], "user") if "user" in fields else None,
         task=_task(fields["task"]) if "task" in fields else None,
         context=_object(fields.get("context", {}), "context"),
@@ -62,7 +62,7 @@ def _object(value: Any, where: str, known: set[str] | None = None, needed: set[s
         raise BadData(f"{where}: found {describe(value)}, expected an object")
     for key in value:
         if known is not None and key not in known:
-            raise BadData(f"{where}: `{key[:60]}` means nothing here; known are {', '.join(sorted(known))}")
+            raise BadData(f"{where}: `{shorten(key)}` means nothing here; known are {', '.join(sorted(known))}")
     for key in sorted(needed or ()):
         if key not in value:
             raise BadData(f"{where}: `{key}` is missing")
@@ -81,18 +81,18 @@ def _entity(value: Any, where: str) -> Resource:
             raise BadData(f'{where}: found a list, expected ["Type", "id"]')
         return Resource(value[0], value[1])
     fields = _object(value, where, _ENTITY_KEYS, {"type", "id"})
-    parents = fields.get("parents")
     attributes = _object(fields["attributes"], f"{where}.attributes") if "attributes" in fields else None
-    told = [tuple(_list(p, f"{where}.parents")) for p in _list(parents, f"{where}.parents")] if parents is not None else None
-    return Resource(fields["type"], fields["id"], attributes, told)
+    above = f"{where}.parents"
+    parents = [tuple(_list(p, above)) for p in _list(fields["parents"], above)] if "parents" in fields else None
+    return Resource(fields["type"], fields["id"], attributes, parents)
 
 
-def _workload(value: Any) -> str | Workload | None:
+def _workload(value: Any) -> str | Workload:
     if isinstance(value, dict):
         fields = _object(value, "workload", {"id", "process"}, {"id"})
         process = _object(fields["process"], "workload.process") if "process" in fields else None
         return Workload(fields["id"], process)
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str):
         raise BadData(f"workload: found {describe(value)}, expected a SPIFFE ID")
     return value
 

@@ -170,9 +170,6 @@ def test_46_deep_yaml(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "value", ["!!str 5", "!!bool 1", '!!int "5"', "!!python/object:x {}", "!foo [1]", '!foo "x"', "!!set {a}"]
 )
-@pytest.mark.xfail(
-    reason="pdp/store/strict_data.py:_yaml_value and _yaml_scalar look at tags of plain unknown scalars only; `!!str 5` is 5"
-)
 def test_32_yaml_tags_mean_nothing(value: str) -> None:
     with pytest.raises(strict_data.BadData, match="tag"):
         strict_data.read_yaml(f"n: {value}\n")
@@ -186,9 +183,6 @@ def test_32_yaml_tags_mean_nothing(value: str) -> None:
             '{"action":"read","resource":{"type":"Doc","id":"d","parents":null},"user":["User","ada"]}', id="parents"
         ),
     ],
-)
-@pytest.mark.xfail(
-    reason="pdp/store/requests.py:_workload and _entity take an explicit null for absent; user, task, attributes do not"
 )
 def test_35_null_is_not_absent(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text, ".json")

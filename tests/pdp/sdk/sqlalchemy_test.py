@@ -480,9 +480,9 @@ def test_names_and_columns_are_told(database: sa.Engine, engine: pdp.Engine) -> 
     with database.connect() as connection:
         connection.execute(sa.select(i.c.id).join(people, people.c.id == i.c.person_id).where(people.c.name == "p"))
         assert seen == [("select", "invoices", {"id", "person_id"}), ("select", "people", {"id", "name"})]
-        assert [(r.action, r.resource, r.context) for r in stand.asked] == [
-            ("read", ("Table", "INVOICES"), {"columns": ["id", "person_id"]}),
-            ("read", ("Table", "PEOPLE"), {"columns": ["id", "name"]}),
+        assert [(r.action, r.resource, dict(r.context)) for r in stand.asked] == [
+            ("read", ("Table", "INVOICES"), {"columns": ("id", "person_id")}),
+            ("read", ("Table", "PEOPLE"), {"columns": ("id", "name")}),
         ]
         for statement, columns in (
             (sa.select(sa.func.count()).select_from(people), set()),
