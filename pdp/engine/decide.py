@@ -93,6 +93,22 @@ class Decider:
         object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
         return Decision(settled, next(self.numbers))
 
+    def decide_and_tell(self, snapshot: Snapshot, request: Request, now: int) -> tuple[Decision, Inputs | None]:
+        """The same, with what was decided from; None when it was refused before policy."""
+        try:
+            bound = self._bound(snapshot, request, now)
+            settled, opens, closes = self._settle(snapshot, bound, now)
+        except Refusal as refusal:
+            return self._number(snapshot.policy.refused(refusal)), None
+        object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
+        return self._number(settled), bound.inputs
+
+    def _bound(self, snapshot: Snapshot, request: Request, now: int) -> Bound:
+        memo = request.memo
+        if isinstance(memo, Memo) and memo.snapshot is snapshot and memo.bound.opens <= now < memo.bound.question.ends:
+            return memo.bound
+        return bind(snapshot, _question(snapshot, request), now)
+
     def decide_once(self, snapshot: Snapshot, told: RequestData, credential: Credential | None, now: int) -> Decision:
         """A decision about a request that nobody keeps."""
         try:

@@ -46,6 +46,10 @@ class Decision:
         return f"{self.settled.instance}-{self._number}"
 
     @property
+    def number(self) -> int:
+        return self._number
+
+    @property
     def outcome(self) -> Outcome:
         return self.settled.outcome
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 from language import FOREVER, Bundle, World
@@ -23,9 +24,11 @@ from pdp.engine.snapshot import Policy, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
 from pdp.model.request import NOTHING, EntityLike, Request, Task, Workload, credential_of, moment, request_data
+from pdp.record import Recorder
 from pdp.sdk.clock import Clock
 from pdp.sdk.directory import Directory
 from pdp.sdk.watch import Watch
+from pdp.service.recorded import Recording, decide_recorded
 from pdp.store.policy_folder import PolicyFolder
 
 
@@ -37,6 +40,7 @@ class EngineOptions:
     denials: timedelta | None = timedelta(minutes=1)
     run_tests: bool = False  # before a policy set is put into force
     clock: Callable[[], int] | None = None  # microseconds since the epoch; one's own clock is believed
+    recorder: Recorder | None = None  # is offered every decision; one that it does not take becomes a denial
 
 
 class Engine:
@@ -48,6 +52,8 @@ class Engine:
         self._instance = secrets.token_hex(6)
         self._decider = Decider()
         self._numbers = self._decider.numbers
+        recorder = self._options.recorder
+        self._recording = None if recorder is None else Recording(recorder, perf_counter_ns)
         self._clock = self._options.clock or Clock().now
         self._changing = threading.RLock()  # of the snapshot; a check takes no lock
         self._data = data if data is not None else Data(bundle.vocabulary)
@@ -64,16 +70,18 @@ class Engine:
         denials: timedelta | None = timedelta(minutes=1),
         run_tests: bool = False,
         clock: Callable[[], int] | None = None,
+        recorder: Recorder | None = None,
     ) -> Engine:
         """The policies of a folder or file, with the data beside them. Raises `PolicyErrors`, or `PdpError`.
 
         `cache_entries=0` remembers nothing; `denials` is the longest that a denial is remembered; `run_tests` puts no set
-        into force whose own tests fail; `clock` gives microseconds since the epoch, and is believed.
+        into force whose own tests fail; `clock` gives microseconds since the epoch, and is believed; `recorder` is
+        offered every decision, and one that it does not take becomes a denial, `not_recorded`.
         """
         folder = PolicyFolder(Path(path), run_tests=run_tests)
         read = folder.read()
         data = folder.apply(read, None)
-        engine = cls(read.bundle, data, EngineOptions(cache_entries, denials, run_tests, clock))
+        engine = cls(read.bundle, data, EngineOptions(cache_entries, denials, run_tests, clock, recorder))
         engine._folder = folder
         return engine
 
@@ -124,25 +132,23 @@ class Engine:
                 memo = request.memo
             except AttributeError:
                 raise _no_request(request) from None
+            if self._recording is not None:
+                return decide_recorded(self._recording, self._decider, self._snapshot, request, at)
             if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
                 return Decision(memo.settled, next(self._numbers))
             return self._decider.decide(self._snapshot, request, at)
-        told = request_data(
-            action,
-            resource,
-            workload,
-            user,
-            task,
-            NOTHING if context is None else context,
-            gate,
-            NOTHING if location is None else location,
-            proof,
-        )
+        context, location = NOTHING if context is None else context, NOTHING if location is None else location
+        if self._recording is not None:
+            asked = Request(action, resource, workload, user, task, context, gate, location, proof)  # type: ignore[arg-type]  # refused when read
+            return decide_recorded(self._recording, self._decider, self._snapshot, asked, at)
+        told = request_data(action, resource, workload, user, task, context, gate, location, proof)
         return self._decider.decide_once(self._snapshot, told, credential_of(workload), at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
         """Decides several requests by one snapshot and at one moment."""
         snapshot, at = self._snapshot, self._at(now)
+        if self._recording is not None:
+            return [decide_recorded(self._recording, self._decider, snapshot, _demand_request(r), at) for r in requests]
         return [self._decider.decide(snapshot, _demand_request(r), at) for r in requests]
 
     def explain(self, request: Request, *, now: Any = None) -> Explanation:
