@@ -9,7 +9,7 @@ Every moment is in microseconds since the epoch. An end is half open: at `ends` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -89,6 +89,7 @@ class Bindings:
     destinations: tuple[str, ...] | None = None  # SPIFFE IDs, in order
     session: str | None = None  # as the gate names it; gates name sessions each in its own way, so a gate goes with it
     process: str | None = None  # as the node's attestor names it
+    unknown: tuple[str, ...] = ()  # kinds of binding that this version does not understand: they match nothing
 
     @property
     def is_bearer(self) -> bool:
@@ -179,4 +180,4 @@ class Tombstone:
 
     id: str
     at: int
-    revision: int = field(default=0)
+    revision: int = 0

@@ -1,15 +1,15 @@
 """What a store of grants promises. Here are its words; `pdp/store/grants/` has stores, and one suite that all must pass.
 
-A store is a map of records, a set of what is spent, and one number that only grows. Each commit takes the next number, writes
-it into everything that it wrote, and tells it to readers of the feed in that order.
+A store is a map of records, a set of what is spent, and one number that only grows. Each commit takes the next number,
+writes it into everything that it wrote, and tells it to readers of the feed in that order.
 
 INVARIANTS that other code relies on:
 - A commit is all or nothing, and what was acknowledged survives whatever happens to the process.
 - A write names the revision that it read. Another one there, and the whole commit fails: `Conflict`.
 - An ended grant and a spent id are never written again: `Absorbed`. A late record of one resurrects nothing.
 - A key is consumed at most as often as its limit says, whoever asks at the same time: `Spent`.
-- A store that is not the one that was last written (a restored backup, a lost tail) has a new incarnation, in which every grant
-  of the old one has ended, `superseded`, before anything else is read.
+- A store that is not the one that was last written (a restored backup, a lost tail) has a new incarnation, in which every
+  grant of the old one has ended, `superseded`, before anything else is read.
 - What cannot be read is not there: `Unavailable`, and whoever asked denies.
 """
 
