@@ -12,7 +12,7 @@ __all__ = ["HANDLE_REFUSALS", "Refused", "Rule"]
 
 _OWN = rules("""
 handle_claims_wrong         H-3   a claim of the handle is missing, unknown, or of the wrong type
-handle_unconfirmed          H-4   cnf of the handle is not exactly one of x5t#S256 and jkt; a handle is no bearer right
+handle_unconfirmed          H-4   cnf of the handle is not x5t#S256, jkt or both; a handle is no bearer right
 handle_wrong_issuer         H-5   iss of the handle is not this decision point
 
 proof_claims_wrong          P-2   a claim of the proof is missing, unknown, or of the wrong type

@@ -70,7 +70,11 @@ def is_signed_by(token: Compact, key: TokenKey) -> bool:
 
 def digest(token: str) -> str:
     """SHA-256 in base64url, as proofs name a token."""
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(token.encode()).digest())
+
+
+def base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def content_digest(token: Compact) -> str:

@@ -82,7 +82,7 @@ proof_several               W-3   there is more than one proof
 proof_signature_wrong       W-3   the proof is not signed by the key that it must prove
 proof_wrong_target          W-3   aud of the proof is not the configured target
 proof_expired               W-3   exp of the proof is missing or past
-proof_lives_too_long        W-3   exp of the proof is more than 60 s away
+proof_lives_too_long        W-3   the proof lives for more than 60 s
 proof_id_missing            W-3   the proof has no jti
 proof_replayed              W-3   the proof was used before
 """)
