@@ -11,6 +11,8 @@ ERROR_CODES = {
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "record_locked": "a record is being written by another process",
+    "issuer_keys_unusable": "no key that signs handles of grants can be used now",
+    "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "language": 0,
     "pdp.errors": 1,
     "pdp.model": 1,
+    "pdp.tokens": 1,
     "pdp.identity": 2,
     "pdp.grants": 2,
     "pdp.record": 2,

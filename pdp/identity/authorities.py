@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from pdp.identity.ids import trust_domain_of
-from pdp.identity.keys import is_strong
+from pdp.tokens.keys import is_strong
 
 #: What reading a certificate can raise; the library reads extensions and keys only when they are asked for.
 UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)

@@ -12,11 +12,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pdp.identity.ids import is_trust_domain
-from pdp.identity.keys import BadKey, TokenKey, has_private_part, read_public_key
-from pdp.identity.options import SECOND_US, STRICT, Options
+from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
-from pdp.identity.strict_json import DuplicateName, NotJson, read_object
 from pdp.identity.trust import NEVER, LeftOut, TrustBundle, make_bundle
+from pdp.tokens.claims import SECOND_US
+from pdp.tokens.keys import BadKey, TokenKey, has_private_part, read_public_key
+from pdp.tokens.strict_json import DuplicateName, NotJson, read_object
 
 BUNDLE_BYTES_MAX = 4 << 20
 _KINDS = frozenset({"EC", "RSA", "OKP"})

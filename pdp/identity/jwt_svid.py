@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
 
-from pdp.identity.compact import Compact, content_digest, is_signed_by, key_id, number_us, read_compact, token_id
 from pdp.identity.ids import SpiffeId, parse_workload_id
-from pdp.identity.keys import TokenKey
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustBundle, TrustStore
 from pdp.identity.x509_svid import VerifiedWorkload
+from pdp.tokens.claims import count_audiences, holds_until, key_id, refuse_header, token_id
+from pdp.tokens.compact import Compact, content_digest, is_signed_by, read_compact
+from pdp.tokens.keys import TokenKey
 
 _HEADERS = frozenset({"alg", "kid", "typ"})
 _TYPES = ("JWT", "JOSE")
@@ -50,11 +51,11 @@ def verify_jwt_svid(token: str, audience: str, trust: TrustStore, now: int, opti
     if not audience:
         raise ValueError("audience: our own name must be configured")
     read = read_compact(token)
-    _refuse_header(read)
+    refuse_header(read, _HEADERS, _TYPES, typed=False)
     kid = key_id(read)
     workload = subject(read)
-    ends_us = _lifetime(read, now, options)
-    audience_count = _refuse_audience(read, audience)
+    ends_us = holds_until(read, now, options.token_leeway_us, options.token_lifetime_us_max)
+    audience_count = count_audiences(read, audience)
     jti = token_id(read)
     bundle = trust.bundle_for(workload.trust_domain, now)
     kid, key = _key(kid, bundle, options)
@@ -72,56 +73,12 @@ def refuse_unbound(token: VerifiedToken, peer: VerifiedWorkload | None) -> None:
         raise Refused("bearer_unbound")
 
 
-def _refuse_header(token: Compact) -> None:
-    """J-3: no header that fetches or brings a key, none that changes what is signed."""
-    if not _HEADERS.issuperset(token.header):
-        raise Refused("header_not_allowed")
-    if "typ" in token.header and token.header["typ"] not in _TYPES:
-        raise Refused("type_not_allowed")
-
-
 def subject(token: Compact) -> SpiffeId:
     """J-5."""
     found = token.claims.get("sub")
     if not isinstance(found, str):
         raise Refused("subject_missing")
     return parse_workload_id(found)
-
-
-def _lifetime(token: Compact, now: int, options: Options) -> int:
-    """J-6: the first microsecond at which it holds no more."""
-    leeway = options.token_leeway_us
-    ends = expiry_us(token)
-    starts = number_us(token.claims, "nbf", "not_before_malformed")
-    issued = number_us(token.claims, "iat", "issued_at_malformed")
-    if ends + leeway <= now:
-        raise Refused("token_expired")
-    if starts is not None and starts > now + leeway:
-        raise Refused("token_not_yet_valid")
-    since = starts if starts is not None else issued if issued is not None else now
-    if ends - since > options.token_lifetime_us_max:
-        raise Refused("lifetime_too_long")
-    return ends + leeway
-
-
-def expiry_us(token: Compact) -> int:
-    found = number_us(token.claims, "exp", "expiry_malformed")
-    if found is None:
-        raise Refused("expiry_missing")
-    return found
-
-
-def _refuse_audience(token: Compact, audience: str) -> int:
-    """J-7: how many audiences it has, ours among them. Policy sees the number: any of them can replay it to us."""
-    found = token.claims.get("aud")
-    if found is None or found in ("", []):
-        raise Refused("audience_missing")
-    audiences = [found] if isinstance(found, str) else found
-    if not isinstance(audiences, list) or not all(isinstance(a, str) for a in audiences):
-        raise Refused("audience_malformed")
-    if audience not in audiences:
-        raise Refused("audience_wrong")
-    return len(audiences)
 
 
 def _key(kid: str | None, bundle: TrustBundle, options: Options) -> tuple[str, TokenKey]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SECOND_US = 1_000_000
+from pdp.tokens.claims import SECOND_US
+
 NOT_BEFORE_LEEWAY_US_MAX = 60 * SECOND_US
 TOKEN_LEEWAY_US_MAX = 30 * SECOND_US
 

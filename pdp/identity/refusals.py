@@ -1,40 +1,12 @@
-"""Every way in which a credential, or a bundle of trust, can be wrong: one code each, with its rule.
-
-A refusal carries the code and at most a short detail of ours: a count, a name from this file, a trust domain that was
-already found to be canonical. What was presented is never repeated, since it may be a live token.
-"""
+"""Every way in which a credential of a workload, or a bundle of trust, can be wrong: one code each, with its rule."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pdp.tokens.refusals import TOKEN_RULES, Refused, Rule, rules
 
+__all__ = ["REFUSALS", "Refused", "Rule"]
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a code stands for: the number of the rule, and the rule as a sentence about what was presented."""
-
-    number: str
-    says: str
-
-
-class Refused(Exception):
-    """A credential or a bundle is not accepted. `code` is stable and stands in `REFUSALS`."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        self.code = code
-        self.detail = detail
-        super().__init__(code, detail)
-
-    @property
-    def rule(self) -> Rule:
-        return REFUSALS[self.code]
-
-    def __str__(self) -> str:
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.code}: {REFUSALS[self.code].says}{detail}"
-
-
-_TABLE = """
+_OWN = rules("""
 id_empty                    ID-1  the SPIFFE ID is empty
 id_too_long                 ID-1  the SPIFFE ID has more than 2048 bytes
 id_wrong_scheme             ID-1  the ID does not start with spiffe://
@@ -85,33 +57,8 @@ certificate_revoked         X-13  a certificate of the path is on the revocation
 revocation_list_stale       X-13  the revocation list of an issuer is past its next update
 revocation_list_unsigned    X-13  a revocation list is not signed by the issuer that it names, or cannot be read
 
-token_too_large             J-1   the token has more than 8 kB
-token_not_compact           J-1   the token is not three parts of unpadded base64url in their one form
-token_not_json              J-1   header or payload is not a JSON object in UTF-8
-token_duplicate_name        J-1   a name stands twice in one JSON object
-algorithm_missing           J-2   the header has no alg
-algorithm_not_allowed       J-2   alg is not one of RS, ES, PS with 256, 384, 512
-algorithm_not_of_key        J-2   alg does not fit the type, the curve or the alg of the key
-header_not_allowed          J-3   the header has something other than alg, kid, typ
-type_not_allowed            J-3   typ is not the one that this kind of token has
-key_id_missing              J-4   the header has no kid
-key_id_malformed            J-4   kid is not a text of 1 to 256 characters
 key_id_ambiguous            J-4   there is no kid, and the bundle has not exactly one key
-key_unknown                 J-4   the trust domain has no key with this kid and use
-subject_missing             J-5   there is no sub, or it is not a text
-signature_wrong             J-5   the signature is not of this key
-expiry_missing              J-6   there is no exp
-expiry_malformed            J-6   exp is not a number below 2^53
-token_expired               J-6   exp is past
-not_before_malformed        J-6   nbf is not a number below 2^53
-token_not_yet_valid         J-6   nbf is still to come
-issued_at_malformed         J-6   iat is not a number below 2^53
-lifetime_too_long           J-6   the token lives longer than is allowed
-audience_missing            J-7   there is no aud, or it is empty
-audience_malformed          J-7   aud is neither a text nor a list of texts
-audience_wrong              J-7   aud does not name this decision point
 bearer_unbound              J-8   the token is a bearer token, and the channel does not belong to the same ID
-token_id_malformed          J-9   jti is not a text of 1 to 256 characters
 workload_api_disagrees      J-10  the Workload API does not confirm the token, or confirms another ID
 
 wit_not_enabled             W-1   WIT-SVIDs are not enabled
@@ -121,19 +68,11 @@ confirmation_malformed      W-1   cnf.jwk is not a public key that can be used, 
 confirmation_private        W-1   cnf.jwk has private or symmetric key material
 wit_wrong_header            W-2   the token did not come in the header workload-identity-token
 critical_not_understood     W-2   the header names something critical
-proof_missing               W-2   there is no proof of possession
-proof_several               W-3   there is more than one proof
 proof_algorithm_differs     W-3   alg of the proof is not that of cnf.jwk
-proof_signature_wrong       W-3   the proof is not signed by the key in cnf
-proof_wrong_target          W-3   aud of the proof is not the configured target
-proof_expired               W-3   exp of the proof is missing or past
-proof_lives_too_long        W-3   exp of the proof is more than 60 s away
 proof_of_other_token        W-3   wth is not the hash of the WIT-SVID
 proof_does_not_cover        W-3   a token was presented that the proof does not cover
 proof_hash_wrong            W-3   a hash in the proof is not that of the token beside it
 proof_covers_unknown        W-3   the proof covers a token that is not there or not understood
-proof_id_missing            W-3   the proof has no jti
-proof_replayed              W-3   the proof was used before
 
 bundle_too_large            B-1   the bundle has more than 4 MiB
 bundle_malformed            B-1   the bundle is not a document of its kind
@@ -157,14 +96,15 @@ endpoint_not_https          B-8   the address of a bundle endpoint, or of a redi
 endpoint_too_many_redirects B-8   the endpoint redirects again and again
 endpoint_wrong_server       B-8   the server of the endpoint does not prove to be the configured one
 update_incomplete           B-9   a message of the Workload API lacks a field that it must have
-"""
+""")
+
+_KINDS = ("ID", "X", "J", "W", "B")
 
 
-def _table() -> dict[str, Rule]:
-    rows = [line.split(None, 2) for line in _TABLE.strip().splitlines() if line]
-    assert len({code for code, _, _ in rows}) == len(rows)
-    return {code: Rule(number, says) for code, number, says in rows}
+def _place(row: tuple[str, Rule]) -> tuple[int, int]:
+    kind, number = row[1].number.split("-")
+    return _KINDS.index(kind), int(number)
 
 
 #: Every code, in the order of the rules. The manual lists the same table, and a test compares the two.
-REFUSALS: dict[str, Rule] = _table()
+REFUSALS: dict[str, Rule] = dict(sorted({**TOKEN_RULES, **_OWN}.items(), key=_place))

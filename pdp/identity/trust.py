@@ -18,8 +18,8 @@ from cryptography.x509.verification import Store
 
 from pdp.identity.authorities import issuer_of
 from pdp.identity.ids import is_trust_domain
-from pdp.identity.keys import TokenKey
 from pdp.identity.refusals import Refused
+from pdp.tokens.keys import TokenKey
 
 #: When a bundle that nothing bounds goes stale.
 NEVER = 1 << 62

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
-from pdp.identity.compact import Compact, digest, is_signed_by, key_id, number_us, read_compact, token_id
 from pdp.identity.ids import SpiffeId
-from pdp.identity.jwt_svid import expiry_us, subject
-from pdp.identity.keys import BadKey, TokenKey, has_private_part, read_public_key
-from pdp.identity.options import SECOND_US, STRICT, Options
+from pdp.identity.jwt_svid import subject
+from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustStore
+from pdp.tokens.claims import SECOND_US, expiry_us, key_id, number_us, token_id
+from pdp.tokens.compact import Compact, digest, is_signed_by, read_compact
+from pdp.tokens.keys import BadKey, TokenKey, has_private_part, read_public_key
 
 WIT_HEADER = "workload-identity-token"
 PROOF_LIFE_US_MAX = 60 * SECOND_US

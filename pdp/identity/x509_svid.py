@@ -24,10 +24,10 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from pdp.identity.authorities import UNREADABLE, Issuer, has_weak_signature, issuer_of, microseconds
 from pdp.identity.ids import SpiffeId, parse_workload_id
-from pdp.identity.keys import is_strong
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustBundle, TrustStore
+from pdp.tokens.keys import is_strong
 
 CHAIN_MAX = 4
 PRESENTED_MAX = 8

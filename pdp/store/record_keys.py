@@ -6,8 +6,8 @@ that lies beside it proves nothing to anyone who can write both.
 
 from __future__ import annotations
 
-import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pdp.errors import PdpError
 from pdp.record.checkpoint import key_id, public_bytes
+from pdp.store.private_files import FILE_BYTES_MAX, private_folder, read_private, write_whole
 
 SIGNING, PUBLIC, MASKING = "signing.pem", "signing.pub", "masking.key"
-_FILE_BYTES_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ def open_keys(folder: Path) -> RecordKeys:
         raise PdpError("invalid_file", f"`{folder}`: expected an Ed25519 key and 32 bytes of masking key")
     if not (folder / PUBLIC).exists():
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        _make(folder / PUBLIC, pem, 0o644)
+        write_whole(folder / PUBLIC, pem, 0o644)
     return RecordKeys(key, mask)
 
 
 def read_public_key(path: Path) -> bytes:
     """The raw public key of a PEM file."""
     try:
-        key = load_pem_public_key(_read(path))
+        key = load_pem_public_key(path.read_bytes()[:FILE_BYTES_MAX])
     except (OSError, ValueError) as error:
         raise PdpError("invalid_file", f"`{path}` is no public key in PEM: {error}") from None
     if not isinstance(key, Ed25519PublicKey):
@@ -71,48 +71,11 @@ def read_public_key(path: Path) -> bytes:
     return key.public_bytes_raw()
 
 
-def private_folder(folder: Path) -> None:
-    """Makes the folder if it is not there, for its owner only; one that others may write to is refused."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{folder}` cannot be used: {error.strerror}") from None
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PdpError("invalid_file", f"`{folder}`: others may write to it; it must be its owner's alone")
-
-
 def _new_signing_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _read_or_make(path: Path, make: object) -> bytes:
-    assert callable(make)
+def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     if not path.exists():
-        _make(path, make(), 0o600)
-    try:
-        if path.stat().st_mode & 0o077:
-            raise PdpError("invalid_file", f"`{path}`: others may read it; `chmod 600` it, and think about a new key")
-        return _read(path)
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_FILE_BYTES_MAX)
-
-
-def _make(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all: a key that is half there would be worse than none."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        try:
-            os.write(handle, content)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(new, path)
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{path}` cannot be written: {error.strerror}") from None
+        write_whole(path, make())
+    return read_private(path)

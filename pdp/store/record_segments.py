@@ -17,7 +17,7 @@ from typing import Any
 from pdp.errors import PdpError
 from pdp.record.entry import Kind
 from pdp.record.line import LINE_BYTES_MAX, START, Head, Line, parse_line
-from pdp.store.record_keys import private_folder
+from pdp.store.private_files import private_folder
 from pdp.store.record_reader import find_segments, read_lines, segment_number, segment_path
 
 LOCK = "lock"

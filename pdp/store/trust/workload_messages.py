@@ -21,7 +21,7 @@ from pdp.identity import (
     trust_domain_of,
     verify_x509_svid,
 )
-from pdp.identity.keys import TokenKey
+from pdp.tokens.keys import TokenKey
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 

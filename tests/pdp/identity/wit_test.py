@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pdp.identity import NEVER, Options, Origin, ProvenWorkload, TrustStore, UnprovenWit, read_jwks, read_wit, verify_proof
-from pdp.identity.compact import digest
 from pdp.identity.dev.tokens import TokenShape, bundle_document, public_jwk, sign_token
+from pdp.tokens.compact import digest
 from tests.pdp.identity.world import DOMAIN, HOUR, ID, KEY, NOW, RSA_KEY, SECOND, key, refused
 
 ISSUER = key()

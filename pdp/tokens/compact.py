@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
-from pdp.identity.keys import ALGORITHMS, TokenKey
-from pdp.identity.refusals import Refused
-from pdp.identity.strict_json import DuplicateName, NotJson, read_object
+from pdp.tokens.keys import ALGORITHMS, TokenKey
+from pdp.tokens.refusals import Refused
+from pdp.tokens.strict_json import DuplicateName, NotJson, read_object
 
 TOKEN_BYTES_MAX = 8192
-KEY_ID_MAX = 256
-_NUMBER_MAX = 1 << 53
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -43,7 +40,8 @@ class Compact:
     signature: bytes = field(repr=False)
 
 
-def read_compact(token: str) -> Compact:
+def read_compact(token: str, algorithms: Collection[str] = ALGORITHMS) -> Compact:
+    """The token, if it can be read. `algorithms` are those, of the ones that are ever accepted, that this kind may have."""
     if len(token) > TOKEN_BYTES_MAX:
         raise Refused("token_too_large")
     parts = token.encode().split(b".") if token.isascii() else []
@@ -55,7 +53,7 @@ def read_compact(token: str) -> Compact:
     algorithm = header.get("alg")
     if algorithm is None:
         raise Refused("algorithm_missing")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise Refused("algorithm_not_allowed")
     return Compact(header, claims, algorithm, raw_header, raw_claims, first + b"." + second, signature)
 
@@ -72,7 +70,11 @@ def is_signed_by(token: Compact, key: TokenKey) -> bool:
 
 def digest(token: str) -> str:
     """SHA-256 in base64url, as proofs name a token."""
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(token.encode()).digest())
+
+
+def base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def content_digest(token: Compact) -> str:
@@ -80,37 +82,6 @@ def content_digest(token: Compact) -> str:
     write (r, -s), which is valid, too: so the signature is left out."""
     size = len(token.raw_header).to_bytes(4, "big")
     return hashlib.sha256(size + token.raw_header + token.raw_claims).hexdigest()
-
-
-def key_id(token: Compact) -> str | None:
-    """J-4: kid, only ever looked up in a map."""
-    kid = token.header.get("kid")
-    if kid is None and "kid" not in token.header:
-        return None
-    if not isinstance(kid, str) or not 0 < len(kid) <= KEY_ID_MAX:
-        raise Refused("key_id_malformed")
-    return kid
-
-
-def token_id(token: Compact) -> str | None:
-    jti = token.claims.get("jti")
-    if jti is None and "jti" not in token.claims:
-        return None
-    if not isinstance(jti, str) or not 0 < len(jti) <= KEY_ID_MAX:
-        raise Refused("token_id_malformed")
-    return jti
-
-
-def number_us(claims: Mapping[str, Any], name: str, code: str) -> int | None:
-    """A time of a token in microseconds. A truth value is no number, and neither is a text that looks like one."""
-    if name not in claims:
-        return None
-    value = claims[name]
-    if type(value) is int and 0 <= value < _NUMBER_MAX:
-        return value * 1_000_000
-    if type(value) is float and 0 <= value < _NUMBER_MAX:
-        return math.floor(value * 1_000_000)
-    raise Refused(code)
 
 
 def _bytes(part: bytes) -> bytes:
