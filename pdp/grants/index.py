@@ -1,4 +1,4 @@
-"""What a decision point knows of the store: every record, found by what is asked for. It never changes; the next replaces it.
+"""What a decision point knows of the store: every record, found by what is asked. It never changes; the next replaces it.
 
 A check reads one index throughout and does no I/O, so an end is seen whole or not at all: a cascade is one commit, one feed
 entry and one new index.
@@ -15,6 +15,7 @@ from pdp.grants.refusals import Refused
 from pdp.grants.store import Changes, Record
 
 Ids = frozenset[str]
+Groups = Mapping[str, Ids]
 NONE: Ids = frozenset()
 
 

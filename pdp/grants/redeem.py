@@ -63,7 +63,7 @@ def redeem(
     task = TaskData(
         leaf.kind,
         leaf.task,
-        leaf.attributes,
+        root.attributes,  # of the task, so what a child says of them is not asked
         root.started,
         min(grant.ends for grant in chain),
         proof,
@@ -78,7 +78,7 @@ def redeem(
 
 
 def refuse_broken(chain: tuple[Grant, ...]) -> None:
-    """A chain is one task: one tree, one opener, one kind, the same facts, each grant one level below the one before."""
+    """A chain is one task: one tree, one opener, one kind, each grant one level below the one before."""
     root = chain[0]
     if root.parent is not None or root.depth != 0:
         raise Refused("grant_unreadable", "the chain does not begin at a root")
@@ -89,7 +89,6 @@ def refuse_broken(chain: tuple[Grant, ...]) -> None:
             and below.task == root.task
             and below.kind == root.kind
             and below.opener == root.opener
-            and below.facts == root.facts
             and below.environment == root.environment
             and below.audience == root.audience
         )

@@ -57,8 +57,10 @@ no_workload           step        only a verified workload can do this
 unknown_kind          step        policy declares no such kind of task
 wrong_opener          step        this workload may not open a task of this kind
 holder_is_opener      step        a task of this kind is not opened by its own holder
-wrong_holder          step        this workload may not hold a task of this kind, or is not the holder of the grant
-not_yours             step        only the opener of the task may do this
+holder_refused        step        this workload may not hold a task of this kind
+wrong_holder          step        this workload is not the holder of the grant
+not_yours             step        only those of the task who are named for this step may take it
+not_operator          step        only an operator may do this
 fact_from_holder      step        a holder may set only what the declaration says is `from holder`
 fact_changed          step        an opener may not change what the holder said, and a child carries what its task carries
 fact_malformed        step        a fact is missing, not declared, or of the wrong type
