@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from language import FOREVER, TaskDecl, World
 from pdp.grants.document import canonical, tell_grant
 from pdp.grants.grant import Approval, Grant, Reference, Required
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 from pdp.grants.scope import above_in, matches, target_of
 
 #: What may change between the yes and its use: the moments and the state, and nothing that says what the grant is good for.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from language import changed
 from pdp.grants.grant import DEPTH_MAX, Grant, Mark, State, Tombstone
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 from pdp.grants.store import Changes, Record
 
 Ids = frozenset[str]

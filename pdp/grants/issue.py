@@ -22,7 +22,7 @@ from language import (
 )
 from pdp.grants.document import BadRecord, canonical, read_value, tell_value
 from pdp.grants.grant import ID_CHARACTERS_MIN, Bindings, Fact, Grant, Source
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 from pdp.grants.scope import above_in, ceiling, is_empty, within
 
 LASTING_MAX = 3_600_000_000  # an hour, for a kind that does not say how long it lasts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pdp.grants.grant import EndReason, Grant, State
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 
 REQUESTED, PENDING, ACTIVE, SUSPENDED, ENDED = (
     State.REQUESTED,

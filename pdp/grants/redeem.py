@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from language import TaskData, TaskDecl, Trust, World, may_open, shorten, subject_holds
 from pdp.grants.grant import Grant, Reference, Source, State
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 from pdp.grants.scope import Ancestors, covers
 from pdp.grants.store import Consume
 

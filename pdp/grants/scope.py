@@ -11,7 +11,7 @@ from typing import Any
 
 from language import BadValue, EntityData, ScopeDecl, TaskDecl, Trust, Vocabulary, World, conform_id, describe, shorten
 from pdp.grants.grant import Permit, Reference, Scope, Target
-from pdp.grants.refusals import Refused
+from pdp.grants.reasons import Refused
 
 #: The ids above an entity, by type.
 Ancestors = Mapping[str, frozenset[str]]
