@@ -117,6 +117,10 @@ class Decider:
         except Refusal as refusal:
             return self._number(snapshot.policy.refused(refusal))
 
+    def refuse(self, snapshot: Snapshot, refusal: Refusal) -> Decision:
+        """A denial before policy, by whoever verified what the request stands on."""
+        return self._number(snapshot.policy.refused(refusal))
+
     def explain(self, snapshot: Snapshot, request: Request, now: int) -> Explanation:
         """The same decision by the plain evaluator, with every rule that was considered."""
         bundle = snapshot.policy.bundle

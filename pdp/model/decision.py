@@ -105,6 +105,15 @@ class Decision:
     def fresh_until(self) -> datetime | None:
         return instant(self.settled.fresh_until_us)
 
+    def within(self, ends: int, ended_by: str, fresh_until: int) -> Decision:
+        """The same decision, no longer than these bounds."""
+        settled = self.settled
+        if ends < settled.valid_until_us:
+            settled = settled._replace(valid_until_us=ends, bounded_by=ended_by)
+        if fresh_until < settled.fresh_until_us:
+            settled = settled._replace(fresh_until_us=fresh_until)
+        return self if settled is self.settled else Decision(settled, self._number)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Decision) and (self.settled, self._number) == (other.settled, other._number)
 

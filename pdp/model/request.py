@@ -75,6 +75,7 @@ class Task:
     depth: int = 0
     parent: str | None = None
     state: str = "active"
+    covers: bool = True  # whether the grant's own scope covers the action and resource of this request
 
     def __post_init__(self) -> None:
         _freeze(self, "attributes", "proof")
@@ -202,7 +203,14 @@ def _task(task: object) -> TaskData:
         task.depth,
         task.parent,
         task.state,
+        _covers(task.covers),
     )
+
+
+def _covers(told: object) -> bool:
+    if not isinstance(told, bool):
+        raise _bad("task.covers", told, "true or false")
+    return told
 
 
 def _proof(facts: object) -> frozenset[str]:

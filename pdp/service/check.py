@@ -1,0 +1,260 @@
+"""One check: who is it, in which task, what does policy say, is it written down. In this order, each step once.
+
+Every way in ends here: ext_authz, gRPC, a Unix socket. What cannot be verified is a denial with the code of the rule that
+it broke; nothing that a caller says overrides what was verified (P14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from language import FOREVER, EntityData, Inputs, Refusal
+from pdp.engine.decide import Decider
+from pdp.grants.grant import Grant
+from pdp.grants.handles import Handles
+from pdp.grants.people import Role, verify_person
+from pdp.grants.proof import ProofRules, ProvenRequest, verify_task_proof
+from pdp.grants.proof import Shown as Proposed
+from pdp.grants.redeem import Redeemed, Shown, redeem
+from pdp.grants.replay import ProofMemory
+from pdp.grants.scope import resource_ancestors
+from pdp.grants.store import Consume
+from pdp.identity import VerifiedToken, VerifiedWorkload, Verifier
+from pdp.model.decision import Decision
+from pdp.model.request import EntityLike, Request, Task, Workload
+from pdp.record import Circumstances
+from pdp.service.call import Call, Credentials, Place
+from pdp.service.recorded import Recording, unrecorded
+from pdp.service.standing import Standing
+from pdp.tokens.refusals import Refused as BadCredential
+
+DEFAULT_PROOF_RULES = ProofRules()
+
+Consumer = Callable[[Sequence[Consume]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was proven of a call before policy was asked."""
+
+    workload: VerifiedWorkload | VerifiedToken | None = None
+    user: EntityLike | None = None
+    user_ends: int = FOREVER
+    redeemed: Redeemed | None = None
+    proven: ProvenRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    decision: Decision
+    request: Request
+    verified: Verified
+
+
+class Checks:
+    """Makes checks. It remembers what was verified and which proofs were used, and knows nothing of files or sockets."""
+
+    def __init__(
+        self,
+        decider: Decider,
+        verifier: Verifier,
+        handles: Handles | None = None,
+        proofs: ProofMemory | None = None,
+        consume: Consumer | None = None,
+        recording: Recording | None = None,
+        proof_rules: ProofRules = DEFAULT_PROOF_RULES,
+    ) -> None:
+        self._decider = decider
+        self._verifier = verifier
+        self._handles = handles
+        self._proofs = proofs
+        self._consume = consume
+        self._recording = recording
+        self._proof_rules = proof_rules
+
+    def check(self, standing: Standing, call: Call, now: int) -> Answer:
+        recording, verified = self._recording, Verified()
+        began = 0 if recording is None else recording.timer()
+        request, inputs = _request(call, verified), None
+        try:
+            _refuse_stale(standing, now)
+            verified = self._verify(standing, call, now)
+            request = _request(call, verified)
+            decision, inputs = self._decider.decide_and_tell(standing.snapshot, request, now)
+            if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
+                self._use(verified.redeemed.consumes)
+        except Refusal as refusal:
+            decision = self._decider.refuse(standing.snapshot, refusal)
+        except BadCredential as refused:
+            decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
+        decision = decision.within(verified.user_ends, "user", standing.fresh_until)
+        answer = Answer(decision, request, verified)
+        return answer if recording is None else self._record(recording, standing, answer, inputs, call, began, now)
+
+    # ---- who, and in which task
+
+    def _verify(self, standing: Standing, call: Call, now: int) -> Verified:
+        shown = call.credentials
+        workload = self._workload(standing, shown, now)
+        user, user_ends = call.user, FOREVER
+        if shown.user is not None:
+            person = verify_person(shown.user, Role.USER, standing.people, now)
+            user, user_ends = person.reference, person.ends_us
+        if not shown.handles:
+            return Verified(workload, user, user_ends)
+        if workload is None:
+            raise Refusal("task_misheld", "a task belongs to a workload, and none was verified")
+        redeemed, proven = self._redeem(standing, call, workload, now)
+        return Verified(workload, user, user_ends, redeemed, proven)
+
+    def _workload(self, standing: Standing, shown: Credentials, now: int) -> VerifiedWorkload | VerifiedToken | None:
+        found: VerifiedWorkload | VerifiedToken | None = None
+        if shown.certificates and shown.path_by_gate:
+            found = self._verifier.leaf(shown.certificates[0], standing.trust, now)
+        elif shown.certificates:
+            found = self._verifier.workload(shown.certificates, standing.trust, now)
+        elif shown.token is not None:
+            found = self._verifier.token(shown.token, standing.trust, now)
+        if shown.principal is not None and (found is None or shown.principal != str(found.id)):
+            raise Refusal("principal_mismatch", "the gate says that it is somebody else than the certificate does")
+        return found
+
+    def _redeem(
+        self, standing: Standing, call: Call, workload: VerifiedWorkload | VerifiedToken, now: int
+    ) -> tuple[Redeemed, ProvenRequest | None]:
+        """The handle names a grant; the record in the store says what it is good for."""
+        if self._handles is None or standing.issuer_keys is None:
+            raise Refusal("grants_not_accepted", "this decision point is not configured for grants")
+        if len(call.credentials.handles) > 1:
+            raise Refusal("handle_several", "more than one grant was shown")
+        handle = self._handles.read(call.credentials.handles[0], standing.issuer_keys, now)
+        chain = standing.grants.chain(handle.grant)
+        proven = self._prove(call, chain[-1], handle.digest, now)
+        place = call.place
+        shown = Shown(
+            str(workload.id),
+            workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
+            proven.key if proven is not None else None,
+            proven is not None and (proven.covers_body or not _has_body(call)),
+            place.session,
+            place.process,
+            place.gate,
+            place.destination,
+            place.environment,
+            self._handles.names.audience,
+        )
+        world, resource = standing.snapshot.world, call.resource
+        parents = tuple(resource.parents or ())
+        above = resource_ancestors(world, EntityData(resource.type, resource.id, {}, parents), bool(parents))
+        return redeem(chain, shown, now, world, call.action, (resource.type, resource.id), above), proven
+
+    def _prove(self, call: Call, grant: Grant, handle: str, now: int) -> ProvenRequest | None:
+        """A proof that is there must be right, also where no rule asks for it."""
+        proofs, message = call.credentials.proofs, call.message
+        if not proofs:
+            return None
+        if message is None or self._proofs is None:
+            raise Refusal("proof_out_of_place", "a proof is for a request, and nothing here says which")
+        proposed = Proposed(
+            message.target,
+            message.method,
+            message.url,
+            handle,
+            grant.binding.key,
+            message.body,
+            message.body_required,
+        )
+        return verify_task_proof(proofs, proposed, self._proofs, now, self._proof_rules)
+
+    # ---- what was decided
+
+    def _use(self, consumes: Sequence[Consume]) -> None:
+        """Only an allow uses a grant up; what cannot be taken is not given."""
+        if self._consume is None:
+            raise Refusal("store_unavailable", "a grant with a number of uses needs a store")
+        self._consume(consumes)
+
+    def _record(
+        self,
+        recording: Recording,
+        standing: Standing,
+        answer: Answer,
+        inputs: Inputs | None,
+        call: Call,
+        began: int,
+        now: int,
+    ) -> Answer:
+        took_ns = recording.timer() - began
+        bundle = standing.snapshot.policy.bundle
+        around = _around(call, answer.verified)
+        if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, inputs, around):
+            return answer
+        return Answer(unrecorded(answer.decision, now), answer.request, answer.verified)
+
+
+def _refuse_stale(standing: Standing, now: int) -> None:
+    """P9: freezes and ends that are not known of could stand against anything."""
+    if now >= standing.fresh_until:
+        raise Refusal("grants_stale", "what is known of grants and freezes was not confirmed within its bound")
+
+
+def _has_body(call: Call) -> bool:
+    return call.message is not None and bool(call.message.body)
+
+
+def _request(call: Call, verified: Verified) -> Request:
+    """The question as it is decided and recorded: with what was verified in the place of what was claimed."""
+    place, workload = call.place, verified.workload
+    return Request(
+        call.action,
+        call.resource,
+        None if workload is None else Workload(str(workload.id), call.process, name_of(workload), workload.not_after_us + 1),
+        verified.user,
+        None if verified.redeemed is None else _task(verified.redeemed),
+        call.context,
+        _gate(place),
+        call.location,
+        ("key",) if isinstance(workload, VerifiedWorkload) else (),
+    )
+
+
+def _gate(place: Place) -> dict[str, str] | None:
+    if place.gate is None:
+        return None
+    return {"id": place.gate} if place.environment is None else {"id": place.gate, "environment": place.environment}
+
+
+def name_of(workload: VerifiedWorkload | VerifiedToken) -> str:
+    """What a credential is revoked by: the thumbprint of a certificate; domain, key and id of a token, never the token."""
+    return workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else " ".join(workload.deny_key)
+
+
+def _task(redeemed: Redeemed) -> Task:
+    task = redeemed.task
+    return Task(
+        task.kind,
+        task.id,
+        task.attributes,
+        task.started,
+        task.ends,
+        task.proof,
+        task.opener,
+        task.holder,
+        task.depth,
+        task.parent,
+        task.state,
+        task.covers,
+    )
+
+
+def _around(call: Call, verified: Verified) -> Circumstances:
+    workload, redeemed, proven = verified.workload, verified.redeemed, verified.proven
+    return Circumstances(
+        None if redeemed is None else redeemed.task.id,
+        () if redeemed is None else redeemed.chain,
+        certificate=workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
+        proof=None if proven is None else proven.id,
+        destination=call.place.destination,
+        bindings=() if redeemed is None else tuple(sorted(redeemed.task.proof)),
+    )
