@@ -14,7 +14,7 @@ from pathlib import Path
 PROTOS = Path(__file__).resolve().parent.parent / "protos"
 
 PDP = ("pdp/v1/decisions.proto", "pdp/v1/grants.proto", "pdp/v1/admin.proto")
-ENVOY = ("envoy/service/auth/v3/external_auth.proto",)
+ENVOY = ("envoy/service/auth/v3/external_auth.proto", "envoy/config/core/v3/address.proto")
 
 _BYTES_A_LINE = 40
 
