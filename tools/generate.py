@@ -1,4 +1,5 @@
-"""Writes the files that are made from others: the parser's tables and the manual's pages of diagnostic codes.
+"""Writes the files that are made from others: the parser's tables, the manual's pages of diagnostic codes, and what the
+.proto files say.
 
 `python tools/generate.py` writes them; `--check` compares and fails when one is out of date.
 """
@@ -18,6 +19,7 @@ from lark.lexer import TerminalDef  # noqa: E402  # the path above must come fir
 
 from language.codes import CODES, Severity  # noqa: E402  # the path above must come first
 from language.syntax.parse import make_parser  # noqa: E402  # the path above must come first
+from tools import protos  # noqa: E402  # the path above must come first
 
 
 def parser_tables(existing: str) -> str:
@@ -50,6 +52,8 @@ def diagnostics_page(_: str) -> str:
 GENERATED = {
     "language/syntax/_gen/tables.json": parser_tables,
     "docs/diagnostics.md": diagnostics_page,
+    "pdp/wire/_gen/pdp_v1.py": lambda _: protos.module(protos.PDP),
+    "pdp/wire/_gen/envoy.py": lambda _: protos.module(protos.ENVOY),
 }
 
 

@@ -1,0 +1,257 @@
+"""`pdp.v1.DecisionService`: bytes -> what is asked, or why it cannot be; decisions -> bytes.
+
+The subject is the caller, unless the caller is a gate and shows whose credential it was shown. What only a gate can say is
+refused from others. Bytes are read in their one form: protobuf believes the last of two equal fields, so a message that
+would not be written back at the same length is refused (catalogue 50).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from language import FOREVER, Vocabulary
+from pdp.errors import PdpError
+from pdp.model.ask import Ask, Shown, Target
+from pdp.model.decision import Decision
+from pdp.model.gates import Gate
+from pdp.model.request import NOTHING, Resource
+from pdp.wire.messages import PDP, DecodeError
+from pdp.wire.refusals import Unfit
+from pdp.wire.values import put_moment, take_entity, take_record
+
+MESSAGE_BYTES_MAX = 1_048_576
+MANY_MAX = 1_000
+CERTIFICATES_MAX = 8
+CERTIFICATE_BYTES_MAX = 16_384
+TOKEN_BYTES_MAX = 8_192
+CORRELATION_MAX = 128
+MUST_UNDERSTAND = range(100, 200)
+
+_CheckRequest, _CheckManyRequest, _ExplainRequest = PDP.CheckRequest, PDP.CheckManyRequest, PDP.ExplainRequest
+_CheckResponse, _CheckManyResponse, _CheckResult = PDP.CheckResponse, PDP.CheckManyResponse, PDP.CheckResult
+
+
+def read_check(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
+    """One question. `gate` is the caller's entry in `peps:`, where it has one."""
+    try:
+        return _ask(_parse(_CheckRequest, raw), gate, vocabulary)
+    except Unfit as unfit:
+        return unfit
+
+
+def read_many(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> tuple[Ask | Unfit, ...] | Unfit:
+    """Many questions, each of which can be unfit by itself."""
+    try:
+        requests = _parse(_CheckManyRequest, raw).requests
+        if len(requests) > MANY_MAX:
+            raise Unfit("too_many_items", f"more than {MANY_MAX} requests")
+        return tuple([_ask_or_unfit(request, gate, vocabulary) for request in requests])
+    except Unfit as unfit:
+        return unfit
+
+
+def read_explain(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
+    try:
+        message = _parse(_ExplainRequest, raw)
+        if not message.HasField("request"):
+            raise Unfit("missing_field", "request")
+        return _ask(message.request, gate, vocabulary)
+    except Unfit as unfit:
+        return unfit
+
+
+def _parse(kind: Any, raw: bytes) -> Any:
+    if len(raw) > MESSAGE_BYTES_MAX:
+        raise Unfit("too_large")
+    try:
+        message = kind.FromString(raw)
+    except DecodeError:
+        message = None
+    if message is None:
+        raise Unfit("malformed")
+    if message.ByteSize() != len(raw):
+        raise Unfit("not_canonical")
+    _refuse_not_understood(message)
+    return message
+
+
+def _refuse_not_understood(message: Any) -> None:
+    for field in UnknownFieldSet(message):
+        if field.field_number in MUST_UNDERSTAND:
+            raise Unfit("must_understand", f"field {field.field_number}")
+
+
+def _ask_or_unfit(message: Any, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
+    try:
+        _refuse_not_understood(message)
+        return _ask(message, gate, vocabulary)
+    except Unfit as unfit:
+        return unfit
+
+
+def _ask(message: Any, gate: Gate | None, vocabulary: Vocabulary) -> Ask:
+    if not message.HasField("action") or not message.HasField("resource"):
+        raise Unfit("missing_field", "action and resource")
+    action = message.action
+    resource = take_entity(message.resource, "resource")
+    context = take_record(message.context) if message.context else NOTHING
+    if gate is None:
+        _refuse_words_of_gates(vocabulary, action, resource, context)
+    shown, user, user_token, itself = None, None, None, True
+    if message.HasField("subject"):
+        itself = False
+        shown, user, user_token = _subject(message.subject, gate)
+    grant, proof, target = _task(message.task) if message.HasField("task") else (None, None, None)
+    return Ask(
+        action,
+        resource,
+        context,
+        _location(message.location, gate) if message.HasField("location") else NOTHING,
+        itself,
+        shown,
+        user,
+        user_token,
+        grant,
+        proof,
+        target,
+        correlation=_correlation(message.correlation_id) if message.HasField("correlation_id") else None,
+    )
+
+
+def _refuse_words_of_gates(vocabulary: Vocabulary, action: str, resource: Resource, context: Any) -> None:
+    """What the vocabulary declares `from gate` is taken from gates alone (L9). The rest is for the vocabulary to judge."""
+    told = resource.attributes is not None or resource.parents is not None
+    entity = vocabulary.entities.get(resource.type) if told else None
+    if entity is not None and entity.trust.value == "gate":
+        raise Unfit("value_not_asserted", "attributes or parents of the resource")
+    declared = vocabulary.actions.get(action) if context else None
+    for field in declared.context.fields if declared is not None else ():
+        if field.trust.value == "gate" and field.name in context:
+            raise Unfit("value_not_asserted", f"context.{field.name}")
+
+
+def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | None, str | None]:
+    if gate is None:
+        raise Unfit("unknown_gate")
+    certificates = tuple(subject.certificates)
+    token = _token(subject, "token")
+    if len(certificates) > CERTIFICATES_MAX or any(len(c) > CERTIFICATE_BYTES_MAX for c in certificates):
+        raise Unfit("too_large", "subject.certificates")
+    if certificates and token is not None:
+        raise Unfit("conflicting_fields", "certificates and token")
+    user = take_entity(subject.user, "user") if subject.HasField("user") else None
+    user_token = _token(subject, "user_token")
+    if user is not None and user_token is not None:
+        raise Unfit("conflicting_fields", "user and user_token")
+    if user is not None and user.type not in gate.users:
+        raise Unfit("user_not_asserted")
+    whole = len(certificates) > 1 or not gate.leaf_only
+    shown = Shown(certificates, whole, None, token) if certificates or token is not None else None
+    return shown, user, user_token
+
+
+def _task(task: Any) -> tuple[str | None, str | None, Target | None]:
+    grant, proof = _token(task, "grant"), _token(task, "proof")
+    if grant is None:
+        raise Unfit("missing_field", "task.grant")
+    if proof is None:
+        return grant, None, None
+    target = task.target
+    if not target.HasField("method") or not target.HasField("uri"):
+        raise Unfit("missing_field", "method and uri of task.target")
+    digest = target.body_sha256 if target.HasField("body_sha256") else None
+    if digest is not None and len(digest) != 32:
+        raise Unfit("malformed_value", "task.target.body_sha256")
+    return grant, proof, Target(target.method, target.uri, digest)
+
+
+def _token(message: Any, name: str) -> str | None:
+    if not message.HasField(name):
+        return None
+    token: str = getattr(message, name)
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Unfit("malformed_credential", name)
+    if len(token) > TOKEN_BYTES_MAX:
+        raise Unfit("credential_too_large", name)
+    return token
+
+
+def _location(location: Any, gate: Gate | None) -> dict[str, Any]:
+    if gate is None or not gate.location:
+        raise Unfit("location_not_asserted")
+    return {name: getattr(location, name) for name in ("ip", "port") if location.HasField(name)}
+
+
+def _correlation(told: str) -> str:
+    if not 0 < len(told) <= CORRELATION_MAX or not told.isascii() or not told.isprintable():
+        raise Unfit("bad_correlation_id")
+    return told
+
+
+# ---- answers
+
+
+def write_check(decision: Decision, correlation: str | None = None, *, explain: bool = False) -> bytes:
+    """A CheckResponse. `explain` is whether the caller may be told which rules failed."""
+    response = _CheckResponse()
+    put_decision(response.decision, decision, correlation, explain=explain)
+    return bytes(response.SerializeToString())
+
+
+Answered = tuple[Decision, str | None]  # with the correlation id that came with the question
+
+
+def write_many(results: Iterable[Answered | Unfit | PdpError], *, explain: bool = False) -> bytes:
+    response = _CheckManyResponse()
+    add = response.results.add
+    for result in results:
+        _put_result(add(), result, explain=explain)
+    return bytes(response.SerializeToString())
+
+
+def write_result(result: Answered | Unfit | PdpError, *, explain: bool = False) -> bytes:
+    """One CheckResult of a stream."""
+    message = _CheckResult()
+    _put_result(message, result, explain=explain)
+    return bytes(message.SerializeToString())
+
+
+def _put_result(message: Any, result: Answered | Unfit | PdpError, *, explain: bool) -> None:
+    if isinstance(result, Unfit | PdpError):
+        message.error.code, message.error.message = result.code, result.message
+    else:
+        put_decision(message.decision, result[0], result[1], explain=explain)
+
+
+def put_decision(into: Any, decision: Decision, correlation: str | None, *, explain: bool) -> None:
+    settled = decision.settled
+    outcome = settled.outcome
+    into.reason = outcome.reason  # never empty, so the message is there even when it says no
+    into.id = decision.id
+    into.generation = settled.generation
+    if outcome.allowed:
+        into.allowed = True
+    if outcome.rule is not None:
+        into.rule = outcome.rule
+    if outcome.because is not None:
+        into.because = outcome.because
+    if settled.valid_until_us < FOREVER:
+        put_moment(into.valid_until, settled.valid_until_us)
+    if settled.fresh_until_us < FOREVER:
+        put_moment(into.fresh_until, settled.fresh_until_us)
+    if settled.bounded_by is not None:
+        into.bounded_by = settled.bounded_by
+    for name, text in outcome.annotations:
+        into.annotations[name] = text or ""
+    if correlation is not None:
+        into.correlation_id = correlation
+    if explain:
+        _put_errors(into.errors, settled.errors)
+
+
+def _put_errors(into: Any, errors: Sequence[Any]) -> None:
+    for error in errors:
+        into.add(rule=error.rule, code=error.code, message=error.message)

@@ -1,0 +1,44 @@
+"""A user whom another filter of the gate has verified, such as `jwt_authn`: the gate's word, as its entry allows (E-6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pdp.model.gates import Gate
+from pdp.model.request import Resource
+from pdp.wire.messages import ENVOY, DecodeError
+from pdp.wire.refusals import Unfit
+
+METADATA_BYTES_MAX = 65_536
+
+_Metadata = ENVOY.find("envoy.config.core.v3.Metadata")
+
+
+def user_of(attributes: Any, gate: Gate) -> Resource | None:
+    """The user in the metadata; None when there is none, or the gate's entry does not take one from there."""
+    where = gate.users_from
+    raw = attributes.metadata_context
+    if where is None or not raw:
+        return None
+    if len(raw) > METADATA_BYTES_MAX:
+        raise Unfit("too_large", "metadata_context")
+    try:
+        found = _Metadata.FromString(raw).filter_metadata
+    except DecodeError:
+        found = None
+    if found is None:
+        raise Unfit("malformed")
+    if where.namespace not in found:
+        return None
+    value = found[where.namespace]
+    for name in where.path[:-1]:
+        if name not in value.fields or value.fields[name].WhichOneof("kind") != "struct_value":
+            return None
+        value = value.fields[name].struct_value
+    last = where.path[-1]
+    if last not in value.fields:
+        return None
+    leaf = value.fields[last]
+    if leaf.WhichOneof("kind") != "string_value" or not leaf.string_value:
+        raise Unfit("user_not_asserted", "the metadata hold something that is no name")
+    return Resource(where.type, leaf.string_value)

@@ -1,0 +1,170 @@
+"""Typed values of `pdp.v1` -> what the vocabulary conforms, and back. Each kind is one Python type, so none becomes another.
+
+bool, int, str; a time is a datetime and a duration a timedelta, so that neither is ever taken for a text; a reference is a
+pair, a list a list, a record a dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
+
+from pdp.errors import PdpError
+from pdp.model.frozen import DEPTH_MAX
+from pdp.model.request import Resource
+from pdp.wire.refusals import Unfit
+
+ITEMS_MAX = 10_000  # in one list or record; the vocabulary has its own, lower limits
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def take(value: Any, depth: int = 0) -> Any:
+    """The Python value of a `Value`."""
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        raise Unfit("absent_value")
+    if kind == "string_value":
+        return value.string_value
+    return _TAKE[kind](getattr(value, kind), depth)
+
+
+def take_record(fields: Any, depth: int = 0) -> dict[str, Any]:
+    if len(fields) > ITEMS_MAX:
+        raise Unfit("too_many_items")
+    return {name: take(value, depth) for name, value in fields.items()}
+
+
+def take_entity(entity: Any, where: str) -> Resource:
+    type_name, entity_id = take_reference(entity, where)
+    attributes = take_record(entity.attributes.fields) if entity.HasField("attributes") else None
+    parents = tuple([take_reference(p, f"{where}.parents") for p in entity.parents]) or None
+    return Resource(type_name, entity_id, attributes, parents)
+
+
+def take_reference(reference: Any, where: str) -> tuple[str, str]:
+    if not reference.HasField("type") or not reference.HasField("id"):
+        raise Unfit("missing_field", f"type and id of {where}")
+    return reference.type, reference.id
+
+
+def moment_of(timestamp: Any) -> int:
+    """Microseconds since the epoch of a Timestamp."""
+    if timestamp.nanos % 1000 or not 0 <= timestamp.nanos < 1_000_000_000:
+        raise Unfit("malformed_value", "a time finer than a microsecond")
+    found: int = timestamp.seconds * 1_000_000 + timestamp.nanos // 1000
+    return found
+
+
+def _take_deeper(take_one: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
+    def taken(value: Any, depth: int) -> Any:
+        if depth >= DEPTH_MAX:
+            raise Unfit("too_deep")
+        return take_one(value, depth + 1)
+
+    return taken
+
+
+def _take_list(value: Any, depth: int) -> list[Any]:
+    if len(value.values) > ITEMS_MAX:
+        raise Unfit("too_many_items")
+    return [take(each, depth) for each in value.values]
+
+
+def _take_time(value: Any, _: int) -> datetime:
+    try:
+        return EPOCH + timedelta(microseconds=moment_of(value))
+    except OverflowError:
+        pass
+    raise Unfit("malformed_value", "a time outside the years 1 to 9999")
+
+
+def _take_duration(value: Any, _: int) -> timedelta:
+    nanos = value.nanos
+    if nanos % 1000 or not -1_000_000_000 < nanos < 1_000_000_000 or nanos * value.seconds < 0:
+        raise Unfit("malformed_value", "a duration finer than a microsecond, or of two signs")
+    try:
+        return timedelta(seconds=value.seconds, microseconds=nanos // 1000)
+    except OverflowError:
+        pass
+    raise Unfit("malformed_value", "a duration that is too long")
+
+
+_TAKE: Mapping[str, Callable[[Any, int], Any]] = {
+    "bool_value": lambda v, _: v,
+    "int_value": lambda v, _: v,
+    "time_value": _take_time,
+    "duration_value": _take_duration,
+    "reference_value": lambda v, _: take_reference(v, "a reference"),
+    "list_value": _take_deeper(_take_list),
+    "record_value": _take_deeper(lambda v, depth: take_record(v.fields, depth)),
+}
+
+
+# ---- and back
+
+
+def put(into: Any, value: Any, depth: int = 0) -> None:
+    """Writes a Python value into a `Value`; PdpError for what the protocol cannot say, such as a float."""
+    if depth > DEPTH_MAX:
+        raise PdpError("invalid_request", f"nested more than {DEPTH_MAX} deep")
+    kind = type(value)
+    if kind is str:
+        into.string_value = value
+    elif kind is bool:
+        into.bool_value = value
+    elif kind is int:
+        if not -(2**63) <= value < 2**63:
+            raise PdpError("invalid_request", "an integer that does not fit into 64 bits")
+        into.int_value = value
+    elif isinstance(value, Mapping):
+        into.record_value.SetInParent()
+        put_record(into.record_value.fields, value, depth + 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        into.list_value.SetInParent()
+        for each in value:
+            put(into.list_value.values.add(), each, depth + 1)
+    else:
+        _put_scalar(into, value)
+
+
+def put_record(fields: Any, values: Mapping[str, Any], depth: int = 0) -> None:
+    for name, value in values.items():
+        if type(name) is not str:
+            raise PdpError("invalid_request", f"a name is a text, not {type(name).__name__}")
+        put(fields[name], value, depth)
+
+
+def put_entity(into: Any, entity: Resource) -> None:
+    into.type, into.id = entity.type, entity.id
+    if entity.attributes is not None:
+        into.attributes.SetInParent()
+        put_record(into.attributes.fields, entity.attributes)
+    for type_name, entity_id in entity.parents or ():
+        into.parents.add(type=type_name, id=entity_id)
+
+
+def put_moment(into: Any, microseconds: int) -> None:
+    into.seconds, into.nanos = microseconds // 1_000_000, microseconds % 1_000_000 * 1000
+    into.SetInParent()
+
+
+def _put_scalar(into: Any, value: Any) -> None:
+    match value:
+        case datetime():
+            if value.tzinfo is None:
+                raise PdpError("invalid_request", "a time without a zone")
+            put_moment(into.time_value, (value - EPOCH) // _MICROSECOND)
+        case timedelta():
+            whole = value // _MICROSECOND
+            seconds, rest = divmod(abs(whole), 1_000_000)
+            sign = -1 if whole < 0 else 1
+            into.duration_value.seconds, into.duration_value.nanos = sign * seconds, sign * rest * 1000
+            into.duration_value.SetInParent()
+        case IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():
+            into.string_value = str(value)
+        case _:
+            raise PdpError("invalid_request", f"a value of type {type(value).__name__}, which the protocol cannot say")
