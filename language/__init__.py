@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from language.answers import Answer, ExplainedConjunct, ExplainedRule, RuleError
 from language.asked import Asked, Refusal, RequestData, TaskData, conform_request, task_end
-from language.assemble import assemble
+from language.assemble import assemble, may_open, subject_holds
 from language.codes import CODES, Code, Severity
 from language.compile import Compiler, compile_policies
 from language.compiler.footprint import Read
@@ -33,8 +33,9 @@ from language.testing.run import (
     clause_coverage,
     run_test,
 )
-from language.values import BadValue, conform_id, describe, shorten
-from language.vocabulary import Vocabulary
+from language.types import Trust
+from language.values import BadValue, conform_id, conform_record, describe, shorten
+from language.vocabulary import ApprovalDecl, MayDecl, ScopeDecl, TaskDecl, Vocabulary
 from language.world import World, changed
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "NO_SUBJECT",
     "WAYS",
     "Answer",
+    "ApprovalDecl",
     "Asked",
     "BadLiteral",
     "BadValue",
@@ -64,6 +66,7 @@ __all__ = [
     "FormatError",
     "Inputs",
     "Leaf",
+    "MayDecl",
     "NotRouted",
     "Outcome",
     "PolicyErrors",
@@ -75,12 +78,15 @@ __all__ = [
     "Routed",
     "RowData",
     "RuleError",
+    "ScopeDecl",
     "Severity",
     "Source",
     "Span",
     "SpiffePattern",
     "TaskData",
+    "TaskDecl",
     "TestResult",
+    "Trust",
     "Vocabulary",
     "Way",
     "World",
@@ -89,6 +95,7 @@ __all__ = [
     "clause_coverage",
     "compile_policies",
     "conform_id",
+    "conform_record",
     "conform_request",
     "describe",
     "did_you_mean",
@@ -96,6 +103,7 @@ __all__ = [
     "format_instant",
     "format_source",
     "is_spiffe_id",
+    "may_open",
     "parse_duration",
     "parse_instant",
     "parse_pattern",
@@ -107,5 +115,6 @@ __all__ = [
     "shorten",
     "sort_diagnostics",
     "spiffe_segments",
+    "subject_holds",
     "task_end",
 ]

@@ -174,16 +174,17 @@ def read_fact(told: object) -> Fact:
     _only(found, {"name", "value", "source"})
     if "value" not in found:
         raise BadRecord("a fact without a value")
-    return Fact(_text(found, "name"), _value(found["value"]), _member(Source, found.get("source")))
+    return Fact(_text(found, "name"), read_value(found["value"]), _member(Source, found.get("source")))
 
 
-def _value(value: object) -> Any:
+def read_value(value: object) -> Any:
+    """Foreign data of a fact, as it is kept."""
     if isinstance(value, float) or value is None:
         raise BadRecord("a fact is no fraction, and not null")
     if isinstance(value, list | tuple):
-        return tuple(_value(each) for each in value)
+        return tuple(read_value(each) for each in value)
     if isinstance(value, Mapping):
-        return frozen({_is_text(key): _value(each) for key, each in value.items()})
+        return frozen({_is_text(key): read_value(each) for key, each in value.items()})
     if not isinstance(value, bool | int | str):
         raise BadRecord("a fact is not data")
     return value

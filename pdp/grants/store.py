@@ -55,7 +55,19 @@ class Consume:
     limit: int = 1
 
 
-Change = Put | Bury | Consume
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Writes nothing; the commit fails with `Conflict` unless a record has the revision that was read (0: it is not there).
+
+    So that nothing is given to a workload while somebody freezes it, or below a grant while somebody ends it. An ended grant
+    that has this revision is as good as any other here: who asks has read its state.
+    """
+
+    key: str | tuple[str, str]  # the id of a grant, or noun and name of a mark
+    revision: int
+
+
+Change = Put | Bury | Consume | Expect
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ BINDING_REASONS = frozenset({
     "wrong_process",
     "wrong_session",
     "wrong_gate",
+    "wrong_destination",
     "wrong_audience",
     "wrong_environment",
     "proof_missing",

@@ -9,7 +9,7 @@ from secrets import token_hex
 from threading import Lock
 
 from pdp.grants.grant import Grant, Mark, Tombstone
-from pdp.grants.store import Absorbed, Bury, Change, Changes, Committed, Conflict, Consume, Put, Record, Spent
+from pdp.grants.store import Absorbed, Bury, Change, Changes, Committed, Conflict, Consume, Expect, Put, Record, Spent
 
 Key = tuple[str, str, str]
 
@@ -33,6 +33,9 @@ class MemoryStore:
             for change in changes:
                 if isinstance(change, Consume):
                     self._consume(change, taken)
+                    continue
+                if isinstance(change, Expect):
+                    self._expect(change)
                     continue
                 key, record = self._write(change, revision)
                 if key in written:
@@ -59,6 +62,12 @@ class MemoryStore:
         if (0 if there is None else there.revision) != change.expected:
             raise Conflict("somebody wrote in between")
         return key, replace(record, revision=revision)
+
+    def _expect(self, change: Expect) -> None:
+        key: Key = ("grant", change.key, "") if isinstance(change.key, str) else ("mark", *change.key)
+        there = self._records.get(key)
+        if (0 if there is None else there.revision) != change.revision:
+            raise Conflict("somebody wrote in between")
 
     def _consume(self, change: Consume, taken: dict[str, int]) -> None:
         count = taken.get(change.key, self._consumed.get(change.key, 0))

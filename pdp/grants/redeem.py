@@ -1,0 +1,159 @@
+"""A grant that is shown -> the task of a request, or the reason why not. On the way of every check, so it does no I/O.
+
+What was shown is compared with what the record says; what a handle says of itself is not asked. Each grant of the chain is
+evaluated by itself: a child that was wrongly given more than its parent gets no more from it.
+
+What is left to the language (`assemble`): who may hold and open a task, how long it lasts by the policy of today, whether
+its facts have their types. Here the same is asked for every grant above the one that was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from language import TaskData, TaskDecl, Trust, World, may_open, shorten, subject_holds
+from pdp.grants.grant import Grant, Reference, Source, State
+from pdp.grants.reasons import Refused
+from pdp.grants.scope import Ancestors, covers
+from pdp.grants.store import Consume
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What was proven for one call, by whoever verified it; and where the call is. None: nothing was."""
+
+    workload: str
+    certificate: str | None = None  # x5t#S256 of the leaf that was verified for this connection
+    key: str | None = None  # thumbprint of the key that signed a proof for this grant, at this moment
+    request: bool = False  # that proof covers method, target and body of this very call, and is used for the first time
+    session: str | None = None
+    process: str | None = None  # as a node's attestor vouched for it
+    gate: str | None = None
+    destination: str | None = None
+    environment: str | None = None
+    audience: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    task: TaskData
+    chain: tuple[str, ...]  # the root first
+    consumes: tuple[Consume, ...] = ()  # to be taken from the store before an allow is answered
+
+
+def redeem(
+    chain: tuple[Grant, ...], shown: Shown, now: int, world: World, action: str, resource: Reference, above: Ancestors
+) -> Redeemed:
+    """What the last grant of a chain is good for at this moment. `above` is what stands above the resource."""
+    leaf, root = chain[-1], chain[0]
+    refuse_broken(chain)
+    refuse_other_place(chain, shown)
+    if shown.workload != leaf.holder:
+        raise Refused("task_misheld")
+    proof = proven(leaf, shown)
+    refuse_over(chain, now)
+    decl = world.vocabulary.tasks.get(leaf.kind)
+    if decl is None:
+        raise Refused("grant_outdated", f"there is no task `{shorten(leaf.kind)}` any more")
+    refuse_outdated(chain, decl, world)
+    if root.started is None:
+        raise Refused("grant_unreadable", "an active task has started")
+    task = TaskData(
+        leaf.kind,
+        leaf.task,
+        root.attributes,  # of the task, so what a child says of them is not asked
+        root.started,
+        min(grant.ends for grant in chain),
+        proof,
+        root.opener,
+        leaf.holder,
+        leaf.depth,
+        leaf.parent,
+        covers=all(covers(grant.scope, action, resource, above) for grant in chain),
+    )
+    consumes = tuple(Consume(f"use {grant.id}", grant.ends, grant.uses) for grant in chain if grant.uses is not None)
+    return Redeemed(task, tuple(grant.id for grant in chain), consumes)
+
+
+def refuse_broken(chain: tuple[Grant, ...]) -> None:
+    """A chain is one task: one tree, one opener, one kind, each grant one level below the one before."""
+    root = chain[0]
+    if root.parent is not None or root.depth != 0:
+        raise Refused("grant_unreadable", "the chain does not begin at a root")
+    for above, below in pairwise(chain):
+        same = (
+            below.parent == above.id
+            and below.depth == above.depth + 1
+            and below.task == root.task
+            and below.kind == root.kind
+            and below.opener == root.opener
+            and below.environment == root.environment
+            and below.audience == root.audience
+        )
+        if not same:
+            raise Refused("grant_unreadable", "a grant is not of the task of the one above it")
+
+
+def refuse_other_place(chain: tuple[Grant, ...], shown: Shown) -> None:
+    """Environment, audience, gate and destination: the grant is of use in its own places only, whatever keys they share."""
+    for grant in chain:
+        binding = grant.binding
+        if binding.unknown:
+            raise Refused("binding_unknown", ", ".join(shorten(name) for name in binding.unknown))
+        if grant.environment != shown.environment:
+            raise Refused("wrong_environment")
+        if grant.audience != shown.audience:
+            raise Refused("wrong_audience")
+        if binding.gates is not None and shown.gate not in binding.gates:
+            raise Refused("wrong_gate")
+        if binding.destinations is not None and shown.destination not in binding.destinations:
+            raise Refused("wrong_destination")
+
+
+def proven(grant: Grant, shown: Shown) -> frozenset[str]:
+    """The facts of `proof` that hold for this call. What the grant is tied to must have been shown; there is no less."""
+    binding = grant.binding
+    if binding.is_bearer:
+        raise Refused("grant_unbound")
+    for tied, given in ((binding.certificate, shown.certificate), (binding.key, shown.key)):
+        if tied is not None and given is None:
+            raise Refused("proof_missing")
+        if tied is not None and given != tied:
+            raise Refused("wrong_key")
+    if binding.session is not None and shown.session != binding.session:
+        raise Refused("wrong_session")
+    if binding.process is not None and shown.process != binding.process:
+        raise Refused("wrong_process")
+    facts: Mapping[str, bool] = {
+        "key": True,
+        "request": shown.request and binding.key is not None,
+        "session": binding.session is not None,
+        "process": binding.process is not None,
+    }
+    return frozenset(fact for fact, holds in facts.items() if holds)
+
+
+def refuse_over(chain: tuple[Grant, ...], now: int) -> None:
+    """Ended outranks suspended, wherever in the chain each of them is."""
+    if any(grant.is_over or now >= grant.ends for grant in chain):
+        raise Refused("task_ended")
+    for grant in chain:
+        if grant.state is State.SUSPENDED:
+            raise Refused("task_suspended", grant.why)
+        if grant.state is not State.ACTIVE:
+            raise Refused("task_not_active")
+
+
+def refuse_outdated(chain: tuple[Grant, ...], decl: TaskDecl, world: World) -> None:
+    """Whether the declaration of today would give each grant of the chain to its holder, with facts from where they are."""
+    for grant in chain:
+        if not subject_holds(decl.who, world, grant.holder):
+            raise Refused("grant_outdated", f"`{decl.kind}` may not be held by {grant.holder}")
+        if not may_open(decl, world, grant.opener, grant.holder):
+            raise Refused("grant_outdated", f"`{decl.kind}` may not be opened by {grant.opener}")
+    claimed = {field.name for field in decl.carries if field.trust is Trust.CLAIMED}
+    for fact in chain[0].facts:
+        if fact.source is Source.HOLDER and fact.name not in claimed:
+            raise Refused("grant_outdated", f"`{fact.name}` was set by the holder")
