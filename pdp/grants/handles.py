@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 
-from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names, read_handle
 from pdp.grants.issuer_keys import IssuerKeys
+from pdp.grants.refusals import Refused
+from pdp.tokens.bounded import Bounded
+from pdp.tokens.compact import TOKEN_BYTES_MAX
 
 ENTRIES_MAX = 65_536
 
@@ -17,37 +19,21 @@ ENTRIES_MAX = 65_536
 class Handles:
     """Reads handles, each of them once. Refusals are not remembered. When it is full, the oldest goes."""
 
-    __slots__ = ("_entries", "_entries_max", "names")
+    __slots__ = ("_read", "names")
 
     def __init__(self, names: Names, entries_max: int = ENTRIES_MAX) -> None:
-        if entries_max < 1:
-            raise PdpError("invalid_argument", "entries_max: at least one")
         self.names = names
-        self._entries: dict[bytes, Handle] = {}
-        self._entries_max = entries_max
+        self._read: Bounded[Handle] = Bounded(entries_max)
 
     def read(self, token: str, keys: IssuerKeys, now: int) -> Handle:
+        if len(token) > TOKEN_BYTES_MAX:
+            raise Refused("token_too_large")
         mark = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        found = self._entries.get(mark)
-        if (
-            found is not None
-            and found.begins_us <= now < found.ends_us
-            and keys.verifying(found.issuer_key, now) is not None
-        ):
-            return found
-        read = read_handle(token, self.names, keys, now)
-        self._keep(mark, read)
-        return read
+        found = self._read.get(mark)
+        if found is None or not found.begins_us <= now < found.ends_us or keys.verifying(found.issuer_key, now) is None:
+            found = read_handle(token, self.names, keys, now)
+            self._read.keep(mark, found)
+        return found
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-    def _keep(self, mark: bytes, handle: Handle) -> None:
-        entries = self._entries
-        entries.pop(mark, None)  # so that it becomes the youngest
-        while len(entries) >= self._entries_max:
-            try:
-                entries.pop(next(iter(entries)), None)
-            except (RuntimeError, StopIteration):  # another thread was faster
-                continue
-        entries[mark] = handle
+        return len(self._read)

@@ -1,7 +1,7 @@
 """Users and approvers: who a person is, from a JWT of a configured issuer, or one reason why nobody is (U-1 to U-6).
 
-The token is a bearer token: whoever has it can show it. So it authenticates a person to the decision point, for the operation
-that it comes with, and nothing is kept of it that could be shown again.
+The token is a bearer token: whoever has it can show it. So it authenticates a person to the decision point, for the
+operation that it comes with, and nothing is kept of it that could be shown again.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class Issuer:
 
     def __post_init__(self) -> None:
         if not (self.name and self.audience and self.entity and self.roles and self.subject):
-            raise PdpError(
-                "invalid_argument", "an issuer of people: name, audience, entity, roles and subject must be given"
-            )
+            raise PdpError("invalid_argument", "an issuer of people: name, audience, entity, roles, subject must be given")
         if not self.algorithms or not self.algorithms <= ALGORITHMS.keys():
             raise PdpError("invalid_argument", f"an issuer of people: algorithms are some of {', '.join(ALGORITHMS)}")
         if not self.types <= TYPES or not self.other_headers <= HARMLESS_HEADERS:

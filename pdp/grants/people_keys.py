@@ -53,7 +53,7 @@ def _is_for_signatures(entry: Mapping[str, Any]) -> bool:
     operations = entry.get("key_ops", ["verify"])
     if entry.get("kty") not in _KINDS or not isinstance(operations, list) or "verify" not in operations:
         return False
-    return entry.get("use", "sig") == "sig"
+    return bool(entry.get("use", "sig") == "sig")
 
 
 def _key(entry: Mapping[str, Any], place: int) -> TokenKey:

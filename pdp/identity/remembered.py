@@ -18,6 +18,7 @@ from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustStore
 from pdp.identity.x509_svid import Side, VerifiedWorkload, accept_leaf, verify_x509_svid
+from pdp.tokens.bounded import Bounded
 
 ENTRIES_MAX = 65_536
 
@@ -27,13 +28,10 @@ _V = TypeVar("_V", VerifiedWorkload, VerifiedToken)
 class Remembered(Generic[_V]):
     """A bounded map from digest to what was verified. When it is full, the oldest goes."""
 
-    __slots__ = ("_entries", "_entries_max")
+    __slots__ = ("_entries",)
 
     def __init__(self, entries_max: int = ENTRIES_MAX) -> None:
-        if entries_max < 1:
-            raise ValueError("entries_max: at least one")
-        self._entries: dict[bytes, _V] = {}
-        self._entries_max = entries_max
+        self._entries: Bounded[_V] = Bounded(entries_max)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -50,14 +48,7 @@ class Remembered(Generic[_V]):
         return None
 
     def keep(self, digest: bytes, verified: _V) -> None:
-        entries = self._entries
-        entries.pop(digest, None)  # so that it becomes the youngest
-        while len(entries) >= self._entries_max:
-            try:
-                entries.pop(next(iter(entries)), None)
-            except (RuntimeError, StopIteration):  # another thread was faster
-                continue
-        entries[digest] = verified
+        self._entries.keep(digest, verified)
 
 
 def digest_of(presented: bytes) -> bytes:
