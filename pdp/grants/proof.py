@@ -53,7 +53,7 @@ class Shown:
     url: str  # the configured address with the path of the request, without a query
     handle: str = field(repr=False)  # the digest of the handle beside it
     key: str | None  # the thumbprint that the grant in the store names
-    body: bytes | None = field(default=None, repr=False)  # None where the gate did not show it
+    body_sha256: bytes | None = None  # None where the gate did not show the whole body
     body_required: bool = False
 
 
@@ -145,9 +145,9 @@ def _covers_body(read: Compact, shown: Shown) -> bool:
         if shown.body_required:
             raise Refused("proof_without_body")
         return False
-    if shown.body is None:
+    if shown.body_sha256 is None:
         raise Refused("proof_body_unseen")
-    if found != base64url(hashlib.sha256(shown.body).digest()):
+    if found != base64url(shown.body_sha256):
         raise Refused("proof_body_wrong")
     return True
 

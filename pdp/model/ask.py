@@ -34,8 +34,8 @@ class Ask:
 
     action: str
     resource: Resource
-    context: Mapping[str, Any] = NOTHING
-    location: Mapping[str, Any] = NOTHING
+    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     itself: bool = False  # the subject is the caller; else whoever was shown, and nobody when nobody was
     shown: Shown | None = None
     user: Resource | None = None  # by the gate's word

@@ -6,8 +6,9 @@ it broke; nothing that a caller says overrides what was verified (P14).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from language import FOREVER, EntityData, Inputs, Refusal
 from pdp.engine.decide import Decider
@@ -16,22 +17,36 @@ from pdp.grants.handles import Handles
 from pdp.grants.people import Role, verify_person
 from pdp.grants.proof import ProofRules, ProvenRequest, verify_task_proof
 from pdp.grants.proof import Shown as Proposed
-from pdp.grants.redeem import Redeemed, Shown, redeem
+from pdp.grants.redeem import Redeemed, redeem
+from pdp.grants.redeem import Shown as Proof
 from pdp.grants.replay import ProofMemory
 from pdp.grants.scope import resource_ancestors
 from pdp.grants.store import Consume
 from pdp.identity import VerifiedToken, VerifiedWorkload, Verifier
+from pdp.model.ask import Ask, Shown
 from pdp.model.decision import Decision
 from pdp.model.request import EntityLike, Request, Task, Workload
 from pdp.record import Circumstances
-from pdp.service.call import Call, Credentials, Place
 from pdp.service.recorded import Recording, unrecorded
 from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
 
 DEFAULT_PROOF_RULES = ProofRules()
 
+_OF_NOTHING = hashlib.sha256(b"").digest()
+
 Consumer = Callable[[Sequence[Consume]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a call is, by the word of those who were authenticated, and by our configuration of them."""
+
+    gate: str | None = None  # the gate's SPIFFE ID; None: the caller speaks for itself
+    environment: str | None = None
+    caller: VerifiedWorkload | None = None  # who called us, where the question is about the caller itself
+    session: str | None = None
+    process: str | None = None  # as a node's attestor vouched for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,9 @@ class Verified:
     user_ends: int = FOREVER
     redeemed: Redeemed | None = None
     proven: ProvenRequest | None = None
+
+
+NOTHING_VERIFIED = Verified()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +91,14 @@ class Checks:
         self._recording = recording
         self._proof_rules = proof_rules
 
-    def check(self, standing: Standing, call: Call, now: int) -> Answer:
-        recording, verified = self._recording, Verified()
+    def check(self, standing: Standing, ask: Ask, place: Place, now: int) -> Answer:
+        recording, verified = self._recording, NOTHING_VERIFIED
         began = 0 if recording is None else recording.timer()
-        request, inputs = _request(call, verified), None
+        request, inputs = _request(ask, place, verified), None
         try:
             _refuse_stale(standing, now)
-            verified = self._verify(standing, call, now)
-            request = _request(call, verified)
+            verified = self._verify(standing, ask, place, now)
+            request = _request(ask, place, verified)
             decision, inputs = self._decider.decide_and_tell(standing.snapshot, request, now)
             if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
                 self._use(verified.redeemed.consumes)
@@ -90,30 +108,33 @@ class Checks:
             decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
         decision = decision.within(verified.user_ends, "user", standing.fresh_until)
         answer = Answer(decision, request, verified)
-        return answer if recording is None else self._record(recording, standing, answer, inputs, call, began, now)
+        return (
+            answer if recording is None else self._record(recording, standing, answer, inputs, ask.destination, began, now)
+        )
 
     # ---- who, and in which task
 
-    def _verify(self, standing: Standing, call: Call, now: int) -> Verified:
-        shown = call.credentials
-        workload = self._workload(standing, shown, now)
-        user, user_ends = call.user, FOREVER
-        if shown.user is not None:
-            person = verify_person(shown.user, Role.USER, standing.people, now)
+    def _verify(self, standing: Standing, ask: Ask, place: Place, now: int) -> Verified:
+        workload = place.caller if ask.itself else self._workload(standing, ask.shown, now)
+        user: EntityLike | None = ask.user
+        user_ends = FOREVER
+        if ask.user_token is not None:
+            person = verify_person(ask.user_token, Role.USER, standing.people, now)
             user, user_ends = person.reference, person.ends_us
-        if not shown.handles:
+        if ask.grant is None:
             return Verified(workload, user, user_ends)
         if workload is None:
             raise Refusal("task_misheld", "a task belongs to a workload, and none was verified")
-        redeemed, proven = self._redeem(standing, call, workload, now)
-        return Verified(workload, user, user_ends, redeemed, proven)
+        return self._redeem(standing, ask, place, Verified(workload, user, user_ends), workload, now)
 
-    def _workload(self, standing: Standing, shown: Credentials, now: int) -> VerifiedWorkload | VerifiedToken | None:
+    def _workload(self, standing: Standing, shown: Shown | None, now: int) -> VerifiedWorkload | VerifiedToken | None:
+        if shown is None:
+            return None
         found: VerifiedWorkload | VerifiedToken | None = None
-        if shown.certificates and shown.path_by_gate:
-            found = self._verifier.leaf(shown.certificates[0], standing.trust, now)
-        elif shown.certificates:
+        if shown.certificates and shown.whole_path:
             found = self._verifier.workload(shown.certificates, standing.trust, now)
+        elif shown.certificates:
+            found = self._verifier.leaf(shown.certificates[0], standing.trust, now)
         elif shown.token is not None:
             found = self._verifier.token(shown.token, standing.trust, now)
         if shown.principal is not None and (found is None or shown.principal != str(found.id)):
@@ -121,51 +142,48 @@ class Checks:
         return found
 
     def _redeem(
-        self, standing: Standing, call: Call, workload: VerifiedWorkload | VerifiedToken, now: int
-    ) -> tuple[Redeemed, ProvenRequest | None]:
+        self,
+        standing: Standing,
+        ask: Ask,
+        place: Place,
+        verified: Verified,
+        workload: VerifiedWorkload | VerifiedToken,
+        now: int,
+    ) -> Verified:
         """The handle names a grant; the record in the store says what it is good for."""
         if self._handles is None or standing.issuer_keys is None:
             raise Refusal("grants_not_accepted", "this decision point is not configured for grants")
-        if len(call.credentials.handles) > 1:
-            raise Refusal("handle_several", "more than one grant was shown")
-        handle = self._handles.read(call.credentials.handles[0], standing.issuer_keys, now)
+        handle = self._handles.read(ask.grant or "", standing.issuer_keys, now)
         chain = standing.grants.chain(handle.grant)
-        proven = self._prove(call, chain[-1], handle.digest, now)
-        place = call.place
-        shown = Shown(
+        proven = self._prove(ask, chain[-1], handle.digest, now)
+        shown = Proof(
             str(workload.id),
             workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
-            proven.key if proven is not None else None,
-            proven is not None and (proven.covers_body or not _has_body(call)),
+            None if proven is None else proven.key,
+            proven is not None and (proven.covers_body or _is_empty(ask)),
             place.session,
             place.process,
             place.gate,
-            place.destination,
+            ask.destination,
             place.environment,
             self._handles.names.audience,
         )
-        world, resource = standing.snapshot.world, call.resource
+        world, resource = standing.snapshot.world, ask.resource
         parents = tuple(resource.parents or ())
         above = resource_ancestors(world, EntityData(resource.type, resource.id, {}, parents), bool(parents))
-        return redeem(chain, shown, now, world, call.action, (resource.type, resource.id), above), proven
+        redeemed = redeem(chain, shown, now, world, ask.action, (resource.type, resource.id), above)
+        return replace(verified, redeemed=redeemed, proven=proven)
 
-    def _prove(self, call: Call, grant: Grant, handle: str, now: int) -> ProvenRequest | None:
+    def _prove(self, ask: Ask, grant: Grant, handle: str, now: int) -> ProvenRequest | None:
         """A proof that is there must be right, also where no rule asks for it."""
-        proofs, message = call.credentials.proofs, call.message
-        if not proofs:
+        if ask.proof is None:
             return None
-        if message is None or self._proofs is None:
+        if ask.target is None or self._proofs is None or self._handles is None:
             raise Refusal("proof_out_of_place", "a proof is for a request, and nothing here says which")
-        proposed = Proposed(
-            message.target,
-            message.method,
-            message.url,
-            handle,
-            grant.binding.key,
-            message.body,
-            message.body_required,
-        )
-        return verify_task_proof(proofs, proposed, self._proofs, now, self._proof_rules)
+        target = ask.target
+        audience = self._handles.names.audience
+        proposed = Proposed(audience, target.method, target.uri, handle, grant.binding.key, target.body_sha256)
+        return verify_task_proof((ask.proof,), proposed, self._proofs, now, self._proof_rules)
 
     # ---- what was decided
 
@@ -181,13 +199,13 @@ class Checks:
         standing: Standing,
         answer: Answer,
         inputs: Inputs | None,
-        call: Call,
+        destination: str | None,
         began: int,
         now: int,
     ) -> Answer:
         took_ns = recording.timer() - began
         bundle = standing.snapshot.policy.bundle
-        around = _around(call, answer.verified)
+        around = _around(destination, answer.verified)
         if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, inputs, around):
             return answer
         return Answer(unrecorded(answer.decision, now), answer.request, answer.verified)
@@ -199,22 +217,23 @@ def _refuse_stale(standing: Standing, now: int) -> None:
         raise Refusal("grants_stale", "what is known of grants and freezes was not confirmed within its bound")
 
 
-def _has_body(call: Call) -> bool:
-    return call.message is not None and bool(call.message.body)
+def _is_empty(ask: Ask) -> bool:
+    """Whether the body is known to be empty, so that nothing of it is left to be proven."""
+    return ask.target is not None and ask.target.body_sha256 == _OF_NOTHING
 
 
-def _request(call: Call, verified: Verified) -> Request:
+def _request(ask: Ask, place: Place, verified: Verified) -> Request:
     """The question as it is decided and recorded: with what was verified in the place of what was claimed."""
-    place, workload = call.place, verified.workload
+    workload = verified.workload
     return Request(
-        call.action,
-        call.resource,
-        None if workload is None else Workload(str(workload.id), call.process, name_of(workload), workload.not_after_us + 1),
+        ask.action,
+        ask.resource,
+        None if workload is None else Workload(str(workload.id), None, name_of(workload), workload.not_after_us + 1),
         verified.user,
         None if verified.redeemed is None else _task(verified.redeemed),
-        call.context,
+        ask.context,
         _gate(place),
-        call.location,
+        ask.location,
         ("key",) if isinstance(workload, VerifiedWorkload) else (),
     )
 
@@ -248,13 +267,13 @@ def _task(redeemed: Redeemed) -> Task:
     )
 
 
-def _around(call: Call, verified: Verified) -> Circumstances:
+def _around(destination: str | None, verified: Verified) -> Circumstances:
     workload, redeemed, proven = verified.workload, verified.redeemed, verified.proven
     return Circumstances(
         None if redeemed is None else redeemed.task.id,
         () if redeemed is None else redeemed.chain,
         certificate=workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
         proof=None if proven is None else proven.id,
-        destination=call.place.destination,
+        destination=destination,
         bindings=() if redeemed is None else tuple(sorted(redeemed.task.proof)),
     )

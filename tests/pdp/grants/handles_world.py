@@ -61,7 +61,13 @@ HANDLE = make_handle(GRANT, NAMES, KEYS, NOW)
 
 RULES = ProofRules()
 BODY = b'{"amount": 3}'
-SHOWN = Shown("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, BODY)
+
+
+def sha256(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
+
+
+SHOWN = Shown("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, sha256(BODY))
 PROOF = TokenShape(
     {"alg": "ES256", "typ": "task-proof+jwt", "jwk": public_jwk(TASK_KEY)},
     {
@@ -69,7 +75,7 @@ PROOF = TokenShape(
         "htm": "POST",
         "htu": SHOWN.url,
         "gth": SHOWN.handle,
-        "bdh": base64url(hashlib.sha256(BODY).digest()),
+        "bdh": base64url(sha256(BODY)),
         "iat": NOW // SECOND,
         "exp": NOW // SECOND + 30,
         "jti": "one",

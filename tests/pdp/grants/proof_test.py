@@ -45,6 +45,7 @@ from tests.pdp.grants.handles_world import (
     prove,
     public_jwk,
     refused,
+    sha256,
     sign_token,
 )
 
@@ -163,9 +164,9 @@ CASES: dict[str, tuple[str, Callable[[], Any]]] = {
         "proof_without_body",
         lambda: prove(proof_claims(bdh=None), shown=shown(body_required=True)),
     ),
-    "another body": ("proof_body_wrong", lambda: prove(GOOD_PROOF, shown=shown(body=BODY + b" "))),
+    "another body": ("proof_body_wrong", lambda: prove(GOOD_PROOF, shown=shown(body_sha256=sha256(BODY + b" ")))),
     "bdh empty": ("proof_claims_wrong", lambda: prove(proof_claims(bdh=""))),
-    "a body that nobody saw": ("proof_body_unseen", lambda: prove(GOOD_PROOF, shown=shown(body=None))),
+    "a body that nobody saw": ("proof_body_unseen", lambda: prove(GOOD_PROOF, shown=shown(body_sha256=None))),
     "no exp": ("proof_expired", lambda: prove(proof_claims(exp=None))),
     "exp a text": ("expiry_malformed", lambda: prove(proof_claims(exp="1"))),
     "exp true": ("expiry_malformed", lambda: prove(proof_claims(exp=True))),

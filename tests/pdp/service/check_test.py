@@ -8,27 +8,31 @@ from dataclasses import replace
 import pytest
 
 import pdp
-from pdp.grants.grant import Bindings, EndReason, State
+from pdp.grants.grant import Bindings, EndReason, Scope, State
 from pdp.identity import TrustStore
-from pdp.service.call import Call, Credentials
+from pdp.model.ask import Ask
+from pdp.service.check import Place
 from pdp.service.recorded import Recording
-from tests.pdp.identity.world import HOUR, NOW, SECOND, domain
+from pdp.tokens.compact import base64url
+from tests.pdp.grants.handles_world import sha256
+from tests.pdp.identity.world import HOUR, NOW, SECOND, WORLD, domain
 from tests.pdp.service.desk import (
     API,
+    ASK,
     BATCH,
-    CALL,
     CERTIFICATES,
+    GATE,
     GRANT,
     JKT,
     LEAF_KEY,
-    MESSAGE,
+    PLACE,
+    TARGET,
     Desk,
-    at,
     certificates,
     handle,
     proof,
     showing,
-)  # fmt: skip
+)
 from tests.pdp.service.recorded_test import Offered
 
 KEYED = replace(GRANT, binding=Bindings(key=JKT))
@@ -46,36 +50,43 @@ def test_in_its_task_with_its_key_it_is_allowed() -> None:
 
 OTHER = domain("other.test")
 SAME_NAME = domain("dev.test")
-AWAY: dict[str, tuple[Call, str]] = {
-    "no certificate": (showing(certificates=()), "task_misheld"),
-    "nothing at all": (replace(CALL, credentials=Credentials()), "no_subject"),
-    "a malformed certificate": (showing(certificates=certificates(malformed="two-ids")), "several_uri_names"),
-    "no certificate but bytes": (showing(certificates=(b"x",)), "certificate_malformed"),
+AWAY: dict[str, tuple[Ask, str]] = {
+    "no certificate": (replace(ASK, shown=None), "task_misheld"),
+    "nothing at all": (replace(ASK, shown=None, grant=None), "no_subject"),
+    "a malformed certificate": (showing(*certificates(malformed="two-ids")), "several_uri_names"),
+    "no certificate but bytes": (showing(b"x"), "certificate_malformed"),
     "a certificate of other keys": (
-        showing(certificates=SAME_NAME.certificates(API, LEAF_KEY.public_key(), NOW, HOUR)), "untrusted_issuer"),
+        showing(*SAME_NAME.certificates(API, LEAF_KEY.public_key(), NOW, HOUR)), "untrusted_issuer"),
     "a domain without a bundle": (
-        showing(certificates=OTHER.certificates("spiffe://other.test/a", LEAF_KEY.public_key(), NOW, HOUR)), "no_bundle"),
-    "another workload of the kind": (showing(certificates=certificates("spiffe://dev.test/billing/other")), "task_misheld"),
-    "another certificate of the workload": (showing(certificates=certificates(ttl_us=HOUR // 2)), "wrong_key"),
-    "another principal": (showing(principal=BATCH), "principal_mismatch"),
-    "a principal and no certificate": (showing(certificates=(), principal=API), "principal_mismatch"),
-    "no task": (showing(handles=()), "default_deny"),
-    "two tasks": (showing(handles=(handle(), handle())), "handle_several"),
-    "no handle but a text": (showing(handles=("x",)), "token_not_compact"),
-    "a proof that is none": (showing(proofs=("x",)), "proof_key_unbound"),
-    "another gate's environment": (at(environment="staging"), "wrong_environment"),
-    "no environment": (at(environment=None), "wrong_environment"),
-    "a table of another tenant": (replace(CALL, resource=pdp.Resource("Table", "others")), "default_deny"),
-    "a table outside": (replace(CALL, resource=pdp.Resource("Table", "outside")), "default_deny"),
-    "another action": (replace(CALL, action="update"), "default_deny"),
-    "an unknown action": (replace(CALL, action="drop"), "unknown_action"),
+        showing(*OTHER.certificates("spiffe://other.test/a", LEAF_KEY.public_key(), NOW, HOUR)), "no_bundle"),
+    "another workload of the kind": (showing(*certificates("spiffe://dev.test/billing/other")), "task_misheld"),
+    "another certificate of the workload": (showing(*certificates(ttl_us=HOUR // 2)), "wrong_key"),
+    "another principal": (showing(*CERTIFICATES, principal=BATCH), "principal_mismatch"),
+    "a principal and no certificate": (showing(principal=API), "principal_mismatch"),
+    "a bearer token of the workload": (
+        showing(token=WORLD.token(API, "spiffe://dev.test/pdp", NOW, HOUR)), "proof_missing"),
+    "the caller itself, and there is none": (replace(ASK, itself=True), "task_misheld"),
+    "no task": (replace(ASK, grant=None), "default_deny"),
+    "no handle but a text": (replace(ASK, grant="x"), "token_not_compact"),
+    "an empty handle": (replace(ASK, grant=""), "token_not_compact"),
+    "a proof that is none": (replace(ASK, proof="x"), "proof_key_unbound"),
+    "a proof of no request": (replace(ASK, proof="x", target=None), "proof_out_of_place"),
+    "a table of another tenant": (replace(ASK, resource=pdp.Resource("Table", "others")), "default_deny"),
+    "a table outside": (replace(ASK, resource=pdp.Resource("Table", "outside")), "default_deny"),
+    "another action": (replace(ASK, action="update"), "default_deny"),
+    "an unknown action": (replace(ASK, action="drop"), "unknown_action"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", AWAY)
 def test_one_thing_away_is_denied_with_its_code(name: str) -> None:
-    call, reason = AWAY[name]
-    assert Desk().reason(call) == reason
+    ask, reason = AWAY[name]
+    assert Desk().reason(ask) == reason
+
+
+@pytest.mark.parametrize("environment", ["staging", None])
+def test_a_grant_of_another_environment_is_refused(environment: str | None) -> None:
+    assert Desk().reason(place=replace(PLACE, environment=environment)) == "wrong_environment"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,7 @@ def test_the_record_is_the_authority_whatever_the_handle_says(changes: dict[str,
 
 def test_nothing_is_allowed_at_or_after_an_end() -> None:
     longer = replace(GRANT, ends=NOW + 2 * HOUR)
-    desk, call = Desk(longer), showing(handles=(handle(longer),))
+    desk, call = Desk(longer), replace(ASK, grant=handle(longer))
     lasts = GRANT.started + HOUR // 2  # type: ignore[operator]  # it has started
     assert desk.reason(call, lasts - 1) == "allowed"
     assert desk.reason(call, lasts) == "task_ended"
@@ -132,13 +143,13 @@ def test_trust_that_is_withdrawn_ends_what_was_remembered() -> None:
 
 def test_stale_knowledge_of_grants_denies_everything() -> None:
     desk = Desk()
-    batch = replace(CALL, credentials=Credentials(certificates(BATCH, ttl_us=3 * HOUR)))
+    batch = replace(showing(*certificates(BATCH, ttl_us=3 * HOUR)), grant=None)
     assert desk.reason(batch, NOW + HOUR - 1) == "allowed"
     assert desk.reason(batch, NOW + HOUR) == "grants_stale"
 
 
 @pytest.mark.parametrize(("noun", "name"), [("workload", API), ("credential", GRANT.binding.certificate),
-    ("trust_domain", "dev.test"), ("gate", CALL.place.gate), ("opener", GRANT.opener)])  # fmt: skip
+    ("trust_domain", "dev.test"), ("gate", PLACE.gate), ("opener", GRANT.opener)])  # fmt: skip
 def test_what_was_revoked_is_denied_on_the_very_next_check(noun: str, name: str) -> None:
     desk = Desk()
     assert desk.reason() == "allowed"
@@ -149,20 +160,19 @@ def test_what_was_revoked_is_denied_on_the_very_next_check(noun: str, name: str)
 
 def test_a_proof_is_good_once() -> None:
     desk, shown = Desk(KEYED), handle(KEYED)
-    call = showing(handles=(shown,), proofs=(proof(shown),))
+    call = replace(ASK, grant=shown, proof=proof(shown))
     assert desk.reason(call) == "allowed"
     assert desk.reason(call) == "proof_replayed"
-    assert desk.reason(showing(handles=(shown,), proofs=(proof(shown, jti="two"),))) == "allowed"
+    assert desk.reason(replace(ASK, grant=shown, proof=proof(shown, jti="two"))) == "allowed"
 
 
-KEYED_AWAY: dict[str, tuple[Callable[[str], tuple[str, ...]], str]] = {
-    "no proof": (lambda h: (), "proof_missing"),
-    "two proofs": (lambda h: (proof(h), proof(h)), "proof_several"),
-    "of another key": (lambda h: (proof(h, LEAF_KEY),), "proof_wrong_key"),
-    "for another method": (lambda h: (proof(h, htm="POST"),), "proof_wrong_method"),
-    "for another address": (lambda h: (proof(h, htu=MESSAGE.url + "/x"),), "proof_wrong_url"),
-    "for another grant": (lambda h: (proof(handle(GRANT)),), "proof_of_other_grant"),
-    "of yesterday": (lambda h: (proof(h, iat=NOW // SECOND - 86400, exp=NOW // SECOND - 86370),), "proof_expired"),
+KEYED_AWAY: dict[str, tuple[Callable[[str], str | None], str]] = {
+    "no proof": (lambda h: None, "proof_missing"),
+    "of another key": (lambda h: proof(h, LEAF_KEY), "proof_wrong_key"),
+    "for another method": (lambda h: proof(h, htm="POST"), "proof_wrong_method"),
+    "for another address": (lambda h: proof(h, htu=TARGET.uri + "/x"), "proof_wrong_url"),
+    "for another grant": (lambda h: proof(handle(GRANT)), "proof_of_other_grant"),
+    "of yesterday": (lambda h: proof(h, iat=NOW // SECOND - 86400, exp=NOW // SECOND - 86370), "proof_expired"),
 }  # fmt: skip
 
 
@@ -170,22 +180,41 @@ KEYED_AWAY: dict[str, tuple[Callable[[str], tuple[str, ...]], str]] = {
 def test_a_proof_one_thing_away(name: str) -> None:
     make, reason = KEYED_AWAY[name]
     shown = handle(KEYED)
-    assert Desk(KEYED).reason(showing(handles=(shown,), proofs=make(shown))) == reason
+    assert Desk(KEYED).reason(replace(ASK, grant=shown, proof=make(shown))) == reason
+
+
+@pytest.mark.parametrize(
+    ("seen", "claims", "reason"),
+    [
+        (b"", {}, "allowed"),
+        (b"x", {"bdh": base64url(sha256(b"x"))}, "allowed"),
+        (b"x", {}, "default_deny"),
+        (None, {}, "default_deny"),
+        (None, {"bdh": base64url(sha256(b"x"))}, "proof_body_unseen"),
+        (b"y", {"bdh": base64url(sha256(b"x"))}, "proof_body_wrong"),
+    ],
+)
+def test_a_proof_is_of_the_request_only_with_its_body(seen: bytes | None, claims: dict[str, str], reason: str) -> None:
+    keyed = replace(KEYED, scope=Scope((replace(KEYED.scope.permits[0], actions=frozenset({"update"})),)))
+    shown = handle(keyed)
+    target = replace(TARGET, body_sha256=None if seen is None else sha256(seen))
+    ask = replace(ASK, action="update", grant=shown, proof=proof(shown, **claims), target=target)
+    assert Desk(keyed).reason(ask) == reason
 
 
 def test_a_leaf_by_the_word_of_a_gate_is_remembered_apart() -> None:
     desk = Desk()
-    assert desk.ask(showing(certificates=CERTIFICATES[:1], path_by_gate=True)).verified.workload.verified_by == "pep"  # type: ignore[union-attr]
-    assert desk.ask(showing(certificates=CERTIFICATES)).verified.workload.verified_by == "pdp"  # type: ignore[union-attr]
-    assert Desk().reason(showing(certificates=CERTIFICATES[:1])) == "untrusted_issuer"
+    assert desk.ask(showing(*CERTIFICATES[:1], whole_path=False)).verified.workload.verified_by == "pep"  # type: ignore[union-attr]
+    assert desk.ask(showing(*CERTIFICATES)).verified.workload.verified_by == "pdp"  # type: ignore[union-attr]
+    assert Desk().reason(showing(*CERTIFICATES[:1])) == "untrusted_issuer"
 
 
 def test_every_denial_before_policy_is_recorded_with_what_was_verified() -> None:
     offered, ticks = Offered(), iter(range(1, 1000))
     desk = Desk(recording=Recording(offered, lambda: next(ticks)))
     desk.ask()
-    desk.ask(at(environment="staging"))
-    desk.ask(showing(certificates=(b"x",)))
+    desk.ask(place=Place(GATE, "staging"))
+    desk.ask(showing(b"x"))
     allowed, wrong, unread = offered.entries
     assert allowed[1].allowed
     assert allowed[4] is not None

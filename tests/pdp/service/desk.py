@@ -21,11 +21,12 @@ from pdp.grants.index import Index
 from pdp.grants.issuer_keys import first_keys
 from pdp.grants.replay import ReplayMemory
 from pdp.identity import Verifier, thumbprint
-from pdp.service.call import Call, Credentials, Message, Place
-from pdp.service.check import Answer, Checks
+from pdp.model.ask import Ask, Shown
+from pdp.model.ask import Target as ProofTarget
+from pdp.service.check import Answer, Checks, Place
 from pdp.service.standing import Standing
 from pdp.tokens.compact import digest
-from tests.pdp.grants.handles_world import JKT, TASK_KEY, TokenShape, changed, public_jwk, sign_token
+from tests.pdp.grants.handles_world import JKT, TASK_KEY, TokenShape, changed, public_jwk, sha256, sign_token
 from tests.pdp.identity.world import HOUR, NOW, SECOND, key, trusting
 from tests.pdp.identity.world import WORLD as DOMAIN
 
@@ -88,7 +89,7 @@ GRANT = Grant(
     started=NOW - 60 * SECOND,
     revision=1,
 )
-MESSAGE = Message("https://ledger.test", "GET", "https://ledger.test/tables/invoices")
+TARGET = ProofTarget("GET", "https://ledger.test/tables/invoices", sha256(b""))
 
 
 def handle(grant: Grant = GRANT) -> str:
@@ -97,9 +98,9 @@ def handle(grant: Grant = GRANT) -> str:
 
 def proof(of: str, with_key: Any = TASK_KEY, **claims: Any) -> str:
     told = {
-        "aud": MESSAGE.target,
-        "htm": MESSAGE.method,
-        "htu": MESSAGE.url,
+        "aud": NAMES.audience,
+        "htm": TARGET.method,
+        "htu": TARGET.uri,
         "gth": digest(of),
         "iat": NOW // SECOND,
         "exp": NOW // SECOND + 30,
@@ -109,13 +110,15 @@ def proof(of: str, with_key: Any = TASK_KEY, **claims: Any) -> str:
     return sign_token(TokenShape(header, changed(told, claims)), with_key)
 
 
-CALL = Call(
+ASK = Ask(
     "select",
     pdp.Resource("Table", "invoices"),
-    Credentials(CERTIFICATES, handles=(handle(),)),
-    Place(GATE, "prod", LEDGER),
-    MESSAGE,
+    shown=Shown(CERTIFICATES, whole_path=True),
+    grant=handle(),
+    target=TARGET,
+    destination=LEDGER,
 )
+PLACE = Place(GATE, "prod")
 
 
 class Desk:
@@ -136,21 +139,17 @@ class Desk:
     def put(self, **changes: Any) -> None:
         self.standing = replace(self.standing, **changes)
 
-    def ask(self, call: Call = CALL, now: int = NOW) -> Answer:
-        return self.checks.check(self.standing, call, now)
+    def ask(self, ask: Ask = ASK, now: int = NOW, place: Place = PLACE) -> Answer:
+        return self.checks.check(self.standing, ask, place, now)
 
-    def reason(self, call: Call = CALL, now: int = NOW) -> str:
-        decision = self.ask(call, now).decision
+    def reason(self, ask: Ask = ASK, now: int = NOW, place: Place = PLACE) -> str:
+        decision = self.ask(ask, now, place).decision
         assert decision.allowed == (decision.reason == "allowed")
         return decision.reason
 
 
-def showing(**changes: Any) -> Call:
-    return replace(CALL, credentials=replace(CALL.credentials, **changes))
-
-
-def at(**changes: Any) -> Call:
-    return replace(CALL, place=replace(CALL.place, **changes))
+def showing(*presented: bytes, **changes: Any) -> Ask:
+    return replace(ASK, shown=Shown(presented, **{"whole_path": True, **changes}))
 
 
 __all__ = ["JKT"]
