@@ -6,7 +6,7 @@ from pdp.server.config.addresses import Tcp, Unix, parse_address
 from pdp.server.config.load import load_config
 from pdp.server.config.problems import BadConfig, Problem
 from pdp.server.config.read import read_config
-from pdp.server.config.sections import Config, Domain, Limits, Listener, Pep, Service
+from pdp.server.config.sections import Config, Domain, Limits, Listener, Pep, Service, Telemetry
 from pdp.server.config.show import show_config
 from pdp.server.config.unsafe import UNSAFE, find_unsafe, refuse_unsafe
 
@@ -21,6 +21,7 @@ __all__ = [
     "Problem",
     "Service",
     "Tcp",
+    "Telemetry",
     "Unix",
     "find_unsafe",
     "load_config",
