@@ -13,6 +13,9 @@ ERROR_CODES = {
     "record_locked": "a record is being written by another process",
     "issuer_keys_unusable": "no key that signs handles of grants can be used now",
     "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",
+    "address_unavailable": "a server cannot listen where its configuration says",
+    "invalid_configuration": "the configuration of a server has an unknown setting, or a value that cannot be",
+    "unsafe_configuration": "the configuration of a server would run, and would not be safe",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

@@ -1,0 +1,115 @@
+"""The other workers' end of the channel: they take what the writer tells, and pass on the calls that write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import struct
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pdp.server.frames import Kind, frame, read_frame
+from pdp.server.handlers import Deadline, edge_refusal
+from pdp.server.passed_on import pack_call, unpack_refusal
+from pdp.server.peer import Peer
+from pdp.server.state import Lease, State
+
+_AGAIN_S = 0.05
+_MOMENT = struct.Struct(">d")
+
+_log = logging.getLogger("pdp.server")
+
+
+class Following:
+    """Follows for as long as the process lives, over as many connections as it takes."""
+
+    def __init__(self, path: Path, number: int, state: State, figures: Callable[[], Any]) -> None:
+        self.lease = Lease()
+        self._path, self._number, self._state, self._figures = path, number, state, figures
+        self._stream: asyncio.StreamWriter | None = None
+        self._numbers = count(1)
+        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def forward(self, method: str, request: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        """A call that writes, in the thread that waits for it."""
+        assert self._loop is not None
+        body = pack_call(method, request, peer, deadline)
+        return asyncio.run_coroutine_threadsafe(self._forward(body, deadline), self._loop).result()
+
+    async def _forward(self, body: bytes, deadline: Deadline) -> bytes:
+        stream = self._stream
+        if stream is None:
+            raise edge_refusal("no_writer")
+        number = next(self._numbers)
+        answer = self._calls[number] = asyncio.get_running_loop().create_future()
+        try:
+            stream.write(frame(Kind.CALL, number, body))
+            return await asyncio.wait_for(answer, max(0.0, deadline.left_s))
+        except TimeoutError:
+            raise edge_refusal("outcome_unknown") from None
+        finally:
+            self._calls.pop(number, None)
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await self._once()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _once(self) -> None:
+        """One connection to the writer, until it ends."""
+        reader, stream = await asyncio.open_unix_connection(self._path)
+        try:
+            stream.write(frame(Kind.HELLO, self._number))
+            self._stream = stream
+            while True:
+                self._take(stream, *await read_frame(reader))
+        except Exception as error:
+            # What could not be taken is not known here: the lease ends, and the next connection begins with everything.
+            if not isinstance(error, OSError | asyncio.IncompleteReadError):
+                _log.exception("what the writer told could not be taken")
+                raise ConnectionError from None
+            raise
+        finally:
+            self._stream = None
+            stream.close()
+            for answer in self._calls.values():
+                if not answer.done():
+                    answer.set_exception(edge_refusal("outcome_unknown"))
+
+    def _take(self, stream: asyncio.StreamWriter, kind: Kind, number: int, body: bytes) -> None:
+        match kind:
+            case Kind.BEAT:
+                self.lease.extend(_MOMENT.unpack(body)[0])
+            case Kind.SNAPSHOT:
+                self._state.restore(body[_MOMENT.size :])
+                self.lease.extend(_MOMENT.unpack(body[: _MOMENT.size])[0])
+            case Kind.CHANGE:
+                self._state.change(body)
+                stream.write(frame(Kind.ACK, number))
+            case Kind.ANSWER | Kind.REFUSED:
+                answer = self._calls.get(number)
+                if answer is not None and not answer.done():
+                    if kind is Kind.ANSWER:
+                        answer.set_result(body)
+                    else:
+                        answer.set_exception(unpack_refusal(body))
+            case Kind.ASK:
+                stream.write(frame(Kind.FIGURES, number, json.dumps(self._figures()).encode()))
+            case _:
+                raise ConnectionError("a frame that only a follower sends")

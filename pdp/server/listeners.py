@@ -1,0 +1,99 @@
+"""Each listener of the configuration as a grpcio server of its own: what a port serves, and whom, is that port's alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from pdp.errors import PdpError
+from pdp.identity import TrustStore
+from pdp.server.callers import Callers
+from pdp.server.config import Listener, Tcp, Unix, parse_address
+from pdp.server.edge import Around, Edge, FindPeer, server_options
+from pdp.server.handlers import edge_refusal
+from pdp.server.peer import Peer
+from pdp.server.sockets import hand_over, prepare_socket
+from pdp.server.tls import OwnCertificate, port_credentials
+
+_CHAIN, _LEAF = "x509_pem_cert_chain", "x509_pem_cert"
+
+
+class Bound:
+    """A listener that is bound, with the port that it got."""
+
+    def __init__(self, server: Any, address: Tcp | Unix) -> None:
+        self.server = server
+        self.address = address
+
+    async def stop(self, grace_s: float) -> None:
+        await self.server.stop(grace_s)
+        if isinstance(self.address, Unix):
+            self.address.path.unlink(missing_ok=True)
+
+
+async def bind(
+    listener: Listener,
+    around: Around,
+    callers: Callers,
+    own: OwnCertificate | None,
+    trust: Callable[[], TrustStore],
+    clock: Callable[[], int],
+    *,
+    shared: bool = False,
+) -> Bound:
+    """Binds and starts; PdpError when that cannot be. Without `own`, a port is for development, on loopback."""
+    address = parse_address(listener.address)
+    assert address is not None  # the configuration was checked
+    names = [n for n, m in around.handlers.items() if m.service is None or m.service in listener.services]
+    server = grpc.aio.server(options=server_options(around.limits, shared=shared))
+    find_peer = _find_peer(listener, address, callers, own)
+    server.add_generic_rpc_handlers((Edge(around, find_peer, names),))
+    if isinstance(address, Unix):
+        uid = os.geteuid() if listener.uid is None else listener.uid
+        prepare_socket(address.path, uid)
+        _add_port(server, str(address), None)
+        hand_over(address.path, uid)
+    elif own is None:
+        if not address.is_loopback:
+            raise PdpError("unsafe_configuration", f"`{address}`: a port without TLS is on loopback or nowhere")
+        address = Tcp(address.host, _add_port(server, str(address), None))
+    else:
+        assert listener.trust_domain is not None
+        credentials = port_credentials(own, listener.trust_domain, trust, clock)
+        address = Tcp(address.host, _add_port(server, str(address), credentials))
+    await server.start()
+    return Bound(server, address)
+
+
+def _add_port(server: Any, address: str, credentials: object | None) -> int:
+    try:
+        port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise PdpError("address_unavailable", f"`{address}` cannot be bound: it is in use, or not ours")
+    return int(port)
+
+
+def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: OwnCertificate | None) -> FindPeer:
+    if isinstance(address, Unix):
+        user = callers.by_uid(os.geteuid() if listener.uid is None else listener.uid)
+        return lambda _: user
+    if own is None:
+        anyone = callers.in_development()
+        return lambda _: anyone
+    trust_domain = listener.trust_domain
+    assert trust_domain is not None
+
+    def by_certificate(context: Any) -> Peer:
+        shown = context.auth_context()
+        chain = shown.get(_CHAIN) or shown.get(_LEAF)
+        if not chain:
+            raise edge_refusal("unauthenticated", "no_certificate")
+        return callers.by_certificate(chain[0], trust_domain)
+
+    return by_certificate

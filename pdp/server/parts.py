@@ -1,0 +1,135 @@
+"""The parts of one process, put together from a configuration: what handlers are made of."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from pdp.errors import PdpError
+from pdp.record import Recorder
+from pdp.sdk.clock import Clock
+from pdp.sdk.engine import Engine
+from pdp.sdk.watch import Watch
+from pdp.server.callers import Callers
+from pdp.server.config import Config
+from pdp.server.counters import Counters
+from pdp.server.readiness import Readiness
+from pdp.server.state import NoState, State
+from pdp.server.trust_sources import TrustSources
+from pdp.store.trust import Trust
+
+DENIALS = timedelta(minutes=1)
+
+
+@dataclass(slots=True)
+class Parts:
+    """`publish` tells all processes of a change of state, and returns when it is effective (`state.py`). Whoever makes the
+    handlers may set `state`, so that other processes can follow it, before the server starts."""
+
+    config: Config
+    worker: int
+    clock: Callable[[], int]
+    trust: Trust
+    sources: TrustSources
+    callers: Callers
+    engine: Engine
+    readiness: Readiness
+    counters: Counters
+    recorder: Recorder | None = None
+    state: State = field(default_factory=NoState)
+    publish: Callable[[bytes], None] = field(default=lambda _: None)
+    watch: Watch | None = None
+    _closers: list[Callable[[], object]] = field(default_factory=list)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes state."""
+        return self.worker == 0
+
+    def close(self) -> None:
+        for close in reversed(self._closers):
+            close()
+
+    def closes(self, close: Callable[[], object]) -> None:
+        """Called when the process ends, the last one first."""
+        self._closers.append(close)
+
+
+def make_parts(config: Config, worker: int = 0) -> Parts:
+    """Reads policies and trust, and opens the record. PolicyErrors, or PdpError, where that cannot be."""
+    if config.policies.path is None:
+        raise PdpError("unsafe_configuration", "policies.path: without policies every answer is a denial")
+    clock = Clock()
+    trust = Trust()
+    engine = Engine.load(config.policies.path, denials=DENIALS, run_tests=config.policies.run_tests, clock=clock.now)
+    sources = TrustSources(config, trust, clock.now)
+    readiness, counters = Readiness(), Counters()
+    callers = Callers(config, lambda: trust.current, clock.now)
+    parts = Parts(config, worker, clock.now, trust, sources, callers, engine, readiness, counters)
+    sources.start()
+    parts.closes(sources.close)
+    if config.policies.watch:
+        parts.watch = engine.watch()
+        parts.closes(parts.watch.close)
+    if config.record.directory is not None:
+        parts.recorder = _record(parts, config.record.directory)
+    readiness.require("policy", lambda: None if engine.generation else "no policy set is in force")
+    readiness.require("trust", sources.lacking)
+    readiness.require("clock", lambda: _lacking_clock(clock))
+    _gauges(parts, clock)
+    return parts
+
+
+def _record(parts: Parts, folder: Path) -> Recorder:
+    """A record has one writer, so each process has its own below the folder; `pdp log` reads each."""
+    from pdp.store.record_files import Full, RecordFiles, RecordSettings
+    from pdp.store.record_keys import open_keys
+
+    keys = parts.config.record.keys
+    assert keys is not None  # the configuration was checked
+    if parts.config.workers > 1:
+        folder = folder / f"worker-{parts.worker}"
+    settings = RecordSettings(full=Full(parts.config.record.full.value))
+    record = RecordFiles(folder, open_keys(keys), settings, now_us=parts.clock)
+    parts.closes(record.close)
+    return record
+
+
+def _lacking_clock(clock: Clock) -> str | None:
+    try:
+        clock.now()
+    except PdpError as error:
+        return error.message
+    return None
+
+
+def _gauges(parts: Parts, clock: Clock) -> None:
+    counters, engine, trust, config = parts.counters, parts.engine, parts.trust, parts.config
+
+    def reload_failing() -> float:
+        return float(parts.watch is not None and parts.watch.last_error is not None)
+
+    def trust_left_s() -> float:
+        """Time to fail-closed for trust: the least of all domains; 0 where one is missing."""
+        bundles, now = trust.current.bundles, clock.now()
+        ends = [bundles[d].fresh_until_us if d in bundles else now for d in config.trust]
+        return max(0, min(ends, default=now) - now) / 1e6
+
+    counters.gauge("policy_reload_failing", "1 when what stands on disk is not in force", reload_failing)
+    counters.gauge("policy_reloads_total", "policy sets put into force since the start", lambda: parts.watch.reloads if parts.watch else 0)
+    counters.gauge("policy_rules", "rules in force", lambda: len(engine.bundle.rules))
+    counters.gauge("trust_fresh_seconds", "until the first trust bundle is too old to be used", trust_left_s)
+    counters.gauge("trust_sources_failing", "sources of trust that could not be read", lambda: len(parts.sources.problems))
+    counters.gauge("clock_behind_seconds", "how far the wall clock is behind where it was", lambda: clock.behind_us / 1e6)
+    counters.gauge("calls_in_work", "calls in work", lambda: counters.in_work)
+    counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting)
+    counters.gauge("streams_open", "streams that are open", lambda: counters.streams)
+    counters.gauge("ready", "1 when decisions can be made", lambda: float(parts.readiness.is_serving))
+
+
+def runtime_folder() -> Path:
+    """A folder that is ours alone, for the sockets between our processes."""
+    return Path(tempfile.mkdtemp(prefix="pdp-"))

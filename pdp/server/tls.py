@@ -1,0 +1,177 @@
+"""Our own certificate, and the credentials of a port: both may change without a restart.
+
+grpcio asks for the certificate at every new connection, so what a file or the Workload API says now is what is shown next.
+A file that is half there, or does not fit its key, changes nothing: what was shown before is shown on, and it is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_private_key,
+)
+
+from pdp.errors import PdpError
+from pdp.identity import Refused, Side, TrustStore, split_pem, verify_x509_svid
+from pdp.store.trust.workload_messages import OwnSvid
+
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+_FILE_BYTES_MAX = 256 * 1024
+
+_log = logging.getLogger("pdp.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What we show: a chain and its key."""
+
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    name: str = ""
+    not_after_us: int = 0
+
+
+class OwnCertificate(Protocol):
+    def current(self) -> Shown:
+        """What to show now; PdpError when there is nothing."""
+
+
+class FilesCertificate:
+    """A certificate in files, read again when either of them is another file or was changed."""
+
+    def __init__(self, certificate: Path, key: Path, trust: Callable[[], TrustStore], clock: Callable[[], int]) -> None:
+        self._certificate, self._key = certificate, key
+        self._trust, self._clock = trust, clock
+        self._lock = threading.Lock()
+        self._seen: object = None
+        self._shown: Shown | None = None
+
+    def current(self) -> Shown:
+        with self._lock:
+            try:
+                seen = (_state(self._certificate), _state(self._key))
+                if self._shown is None or seen != self._seen:
+                    self._shown = self._read()
+                    self._seen = seen
+            except PdpError as error:
+                if self._shown is None:
+                    raise
+                _log.error("our certificate was not read again; what was shown before is shown on: %s", error)
+            return self._shown
+
+    def _read(self) -> Shown:
+        refuse_readable(self._key)
+        chain, key = _bytes(self._certificate), _bytes(self._key)
+        try:
+            private = load_pem_private_key(key, None)
+            presented = split_pem(chain)
+            public = x509.load_der_x509_certificate(presented[0]).public_key()
+            form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+            if private.public_key().public_bytes(*form) != public.public_bytes(*form):
+                raise PdpError("invalid_file", f"`{self._key}` is not the key of `{self._certificate}`")
+            own = verify_x509_svid(presented, self._trust(), self._clock(), side=Side.SERVER)
+        except Refused as refused:
+            raise PdpError("invalid_file", f"`{self._certificate}` is no SVID that we trust: {refused}") from None
+        except _UNREADABLE as error:
+            raise PdpError("invalid_file", f"`{self._certificate}` with `{self._key}`: {type(error).__name__}") from None
+        return Shown(chain, key, str(own.id), own.not_after_us)
+
+
+class WorkloadApiCertificate:
+    """The default SVID that the Workload API gives us."""
+
+    def __init__(self, own: Callable[[], tuple[OwnSvid, ...]]) -> None:
+        self._own = own
+        self._made: tuple[OwnSvid, Shown] | None = None
+
+    def current(self) -> Shown:
+        svids = self._own()
+        if not svids:
+            raise PdpError("trust_unavailable", "the Workload API has given us no SVID")
+        made = self._made
+        if made is None or made[0] is not svids[0]:
+            made = self._made = (svids[0], _shown(svids[0]))
+        return made[1]
+
+
+def _shown(svid: OwnSvid) -> Shown:
+    certificates = (x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in svid.certificates)
+    key = load_der_private_key(svid.private_key, None)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Shown(b"".join(certificates), pem, str(svid.id), svid.not_after_us)
+
+
+def port_credentials(
+    own: OwnCertificate, trust_domain: str, trust: Callable[[], TrustStore], clock: Callable[[], int]
+) -> object:
+    """For a port that takes callers of one domain (L-1). A client without a certificate does not get through the handshake."""
+
+    def made() -> tuple[object, object]:
+        shown = own.current()
+        bundle = trust().bundle_for(trust_domain, clock())
+        roots = b"".join(a.public_bytes(Encoding.PEM) for a in bundle.authorities)
+        if not roots:
+            raise Refused("untrusted_issuer", "the bundle has no authority for certificates")
+        name = (shown.chain_pem, bundle.version)
+        return name, grpc.ssl_server_certificate_configuration([(shown.key_pem, shown.chain_pem)], roots)
+
+    try:
+        name, first = made()
+    except Refused as refused:
+        raise PdpError("trust_unavailable", f"`{trust_domain}`: {refused}") from None
+    last = [name]
+
+    def fetch() -> object | None:
+        """Asked at every new connection; None goes on with what there is. Who is let in wrongly meets the next check:
+        every call verifies its caller under what is trusted then."""
+        try:
+            name, configuration = made()
+        except (Refused, PdpError) as error:
+            _log.error("the credentials of a port stay as they were: %s", error)
+            return None
+        if name == last[0]:
+            return None
+        last[0] = name
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
+
+
+def refuse_readable(key: Path) -> None:
+    """A private key that others can read is not ours alone."""
+    try:
+        mode = key.stat().st_mode
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{key}` cannot be read: {error.strerror}") from None
+    if mode & 0o077:
+        raise PdpError("invalid_file", f"`{key}`: others may read it; `chmod 600` it, and think about a new key")
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_BYTES_MAX)
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None

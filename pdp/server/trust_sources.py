@@ -1,0 +1,113 @@
+"""Keeps what is trusted as its sources say: files looked at again and again, endpoints polled, the Workload API streamed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pdp.errors import PdpError
+from pdp.identity import parse_workload_id
+from pdp.server.config import Config, Domain
+from pdp.store.trust import EndpointSource, FileSource, Source, SpiffeServer, Trust, WebServer, refresh
+
+_FIRST_ANSWER_S = 10.0
+_LOOK_US = 1_000_000  # how often files are looked at
+
+_log = logging.getLogger("pdp.trust")
+
+
+def source_of(name: str, domain: Domain) -> Source | None:
+    """The source of one domain; None for the Workload API, which is a source of several."""
+    if domain.file is not None:
+        return FileSource(domain.file, name)
+    if domain.endpoint is not None:
+        server = WebServer(domain.ca_file) if domain.server_id is None else SpiffeServer(parse_workload_id(domain.server_id))
+        return EndpointSource(name, domain.endpoint, server)
+    return None
+
+
+class TrustSources:
+    """The sources of a configuration, asked in one thread. `problems` says which of them cannot be read now, and why."""
+
+    def __init__(self, config: Config, trust: Trust, clock: Callable[[], int]) -> None:
+        self._trust, self._clock = trust, clock
+        self._domains = tuple(config.trust)
+        self._sources = [s for name, domain in config.trust.items() if (s := source_of(name, domain)) is not None]
+        self._due_us = dict.fromkeys((s.name for s in self._sources), 0)
+        self._states: dict[str, object] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="pdp-trust", daemon=True)
+        self.problems: dict[str, str] = {}
+        self.workload_api: Any = None
+        if config.tls.workload_api is not None:
+            from pdp.store.trust.workload_api import Event, WorkloadApi
+
+            def told(event: Event) -> None:
+                _log.warning("the Workload API: %s %s %s", event.stream, event.code, event.message)
+
+            self.workload_api = WorkloadApi(config.tls.workload_api, trust, clock=clock, report=told)
+
+    def start(self) -> None:
+        """Asks every source once, then goes on in a thread. What cannot be read now may come later."""
+        self.ask()
+        self._thread.start()
+        if self.workload_api is not None:
+            self.workload_api.start()
+            if not self.workload_api.wait_ready(_FIRST_ANSWER_S):
+                self.problems["workload-api"] = "has said nothing yet"
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self.workload_api is not None:
+            self.workload_api.close()
+
+    def lacking(self) -> str | None:
+        """Which configured domains have no bundle that may be used now."""
+        store, now = self._trust.current, self._clock()
+        missing = []
+        for name in self._domains:
+            bundle = store.bundles.get(name)
+            if bundle is None or now > bundle.fresh_until_us:
+                missing.append(name)
+        return f"no fresh bundle of {', '.join(missing)}" if missing else None
+
+    def ask(self) -> None:
+        """Asks the sources that are due."""
+        for source in self._sources:
+            now = self._clock()
+            if isinstance(source, FileSource):
+                state = _state(source.path)
+                if self._states.get(source.name) == state and source.name not in self.problems:
+                    continue
+                self._states[source.name] = state
+            elif now < self._due_us[source.name]:
+                continue
+            told = refresh(source, self._trust, now)
+            self._due_us[source.name] = told.again_us
+            if told.code is None:
+                self.problems.pop(source.name, None)
+            elif self.problems.get(source.name) != told.code:
+                self.problems[source.name] = told.code
+                _log.error("a trust bundle was not read; what was trusted stays until it is stale: %s", told.message)
+
+    def _follow(self) -> None:
+        while not self._closing.wait(_LOOK_US / 1e6):
+            try:
+                self.ask()
+            except PdpError as error:  # the clock
+                _log.error("trust bundles were not looked at: %s", error)
+            except Exception:  # noqa: BLE001  # what is trusted goes stale if this goes on; the thread must not end
+                _log.exception("trust bundles were not looked at")
+
+
+def _state(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,196 @@
+"""Worker 0's end of the channel: it writes, tells the others, and answers the calls that they pass on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pdp.errors import PdpError
+from pdp.server.callers import Callers
+from pdp.server.frames import Kind, frame, read_frame
+from pdp.server.handlers import CallRefused, Handlers, Method, edge_refusal, refusal_of
+from pdp.server.passed_on import pack_refusal, unpack_call
+from pdp.server.state import BEAT_S, LEASE_S, State
+
+_UCRED = struct.Struct("3i")
+_FIGURES_S = 0.5
+_BACKLOG_BYTES_MAX = 16 << 20
+
+_log = logging.getLogger("pdp.server")
+
+
+class Follower:
+    """One process that follows, as the writer sees it."""
+
+    def __init__(self, number: int, stream: asyncio.StreamWriter) -> None:
+        self.number = number
+        self.stream = stream
+        self.acked = 0
+
+    def send(self, raw: bytes) -> None:
+        """Never waits. Who does not read is let go, and loses its lease."""
+        if self.stream.transport.get_write_buffer_size() > _BACKLOG_BYTES_MAX:
+            self.stream.transport.abort()
+        elif not self.stream.is_closing():
+            self.stream.write(raw)
+
+
+class Writer:
+    def __init__(self, path: Path, state: State, handlers: Handlers, callers: Callers, threads: ThreadPoolExecutor) -> None:
+        self._path, self._state = path, state
+        self._handlers, self._callers, self._threads = handlers, callers, threads
+        self._followers: dict[int, Follower] = {}
+        self._changes = count(1)
+        self._quiet_after = time.monotonic() + LEASE_S  # of a writer before us, or of a follower that went away
+        self._moved = asyncio.Condition()
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._follow, self._path)
+        self._path.chmod(0o600)
+        self._keep(self._beat())
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        for follower in list(self._followers.values()):
+            follower.stream.close()
+        self._path.unlink(missing_ok=True)
+
+    def publish(self, change: bytes) -> None:
+        """Called by the handler that made a change, in its thread, before it acknowledges: returns when the change is
+        effective in every process, or that process denies."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._publish(change), self._loop).result()
+
+    async def figures(self) -> dict[int, Any]:
+        """What the other processes have counted; who does not answer in time is left out."""
+        asked: dict[int, asyncio.Future[Any]] = {}
+        for follower in self._followers.values():
+            number = next(self._changes)
+            asked[follower.number] = self._asked[number] = asyncio.get_running_loop().create_future()
+            follower.send(frame(Kind.ASK, number))
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_FIGURES_S)
+        return {n: f.result() for n, f in asked.items() if f.done() and not f.cancelled()}
+
+    @property
+    def followers(self) -> int:
+        return len(self._followers)
+
+    async def _publish(self, change: bytes) -> None:
+        number = next(self._changes)
+        told = list(self._followers.values())
+        for follower in told:
+            follower.send(frame(Kind.CHANGE, number, change))
+        sent_at = time.monotonic()
+
+        def waiting_until() -> float:
+            """Whoever is not connected may rely on a lease still, and so may one that has not said that it has the change."""
+            lags = any(f.acked < number and self._followers.get(f.number) is f for f in told)
+            return max(self._quiet_after, sent_at + LEASE_S if lags else 0.0)
+
+        async with self._moved:
+            while (left_s := waiting_until() - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._moved.wait(), left_s)
+
+    async def _beat(self) -> None:
+        while True:
+            for follower in list(self._followers.values()):
+                follower.send(frame(Kind.BEAT, body=_moment()))
+            await asyncio.sleep(BEAT_S)
+
+    async def _follow(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        follower: Follower | None = None
+        try:
+            if _uid_of(stream) != os.geteuid():
+                return
+            kind, number, _ = await read_frame(reader)
+            if kind is not Kind.HELLO:
+                return
+            follower = Follower(number, stream)
+            # No await in between: what is published after this snapshot reaches this follower after it.
+            self._followers[number] = follower
+            follower.send(frame(Kind.SNAPSHOT, body=_moment() + self._state.snapshot()))
+            while True:
+                await self._take(follower, *await read_frame(reader))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            stream.close()
+            if follower is not None and self._followers.get(follower.number) is follower:
+                del self._followers[follower.number]
+                self._quiet_after = max(self._quiet_after, time.monotonic() + LEASE_S)
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def _take(self, follower: Follower, kind: Kind, number: int, body: bytes) -> None:
+        match kind:
+            case Kind.ACK:
+                follower.acked = max(follower.acked, number)
+                async with self._moved:
+                    self._moved.notify_all()
+            case Kind.CALL:
+                self._keep(self._call(follower, number, body))
+            case Kind.FIGURES:
+                asked = self._asked.pop(number, None)
+                if asked is not None and not asked.done():
+                    asked.set_result(json.loads(body))
+            case _:
+                raise ConnectionError("a frame that only the writer sends")
+
+    async def _call(self, follower: Follower, number: int, body: bytes) -> None:
+        """A call that writes, run as if it had come here."""
+        try:
+            name, request, peer, deadline = unpack_call(body, self._callers)
+            method = self._handlers.get(name)
+            if not isinstance(method, Method) or not method.writes or method.service not in peer.roles:
+                raise edge_refusal("not_permitted", peer.name)
+            if deadline.is_over:
+                raise edge_refusal("deadline_passed")
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, method.handle, request, peer, deadline)
+            follower.send(frame(Kind.ANSWER, number, answer))
+            return
+        except CallRefused as refused:
+            refusal = refused
+        except PdpError as error:
+            refusal = refusal_of(error)
+        except Exception:  # noqa: BLE001  # an edge, too
+            _log.exception("a call that was passed on failed")
+            refusal = edge_refusal("internal")
+        follower.send(frame(Kind.REFUSED, number, pack_refusal(refusal)))
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _moment() -> bytes:
+    return struct.pack(">d", time.monotonic())
+
+
+def _uid_of(stream: asyncio.StreamWriter) -> int:
+    """Who connected, as the system says."""
+    connected = stream.get_extra_info("socket")
+    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(raw)[1])
