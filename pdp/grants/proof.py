@@ -63,7 +63,7 @@ class ProvenRequest:
 
     key: str
     id: str = field(repr=False)  # the digest of the jti: for the record
-    covers_body: bool
+    covers_body: bool  # or there is none: nothing of the request is open
     ends_us: int
     seal: InitVar[object] = None
 
@@ -142,9 +142,9 @@ def _covers_body(read: Compact, shown: Shown) -> bool:
     """P-6: a cover that cannot be checked is not taken for one."""
     found = read.claims.get("bdh")
     if found is None:
-        if shown.body_required:
+        if shown.body_required and shown.body != b"":
             raise Refused("proof_without_body")
-        return False
+        return shown.body == b""  # where there is none, there is nothing to cover
     if shown.body is None:
         raise Refused("proof_body_unseen")
     if found != base64url(hashlib.sha256(shown.body).digest()):
