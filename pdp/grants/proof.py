@@ -27,6 +27,7 @@ LEEWAY_US_MAX = 30 * SECOND_US
 ALGORITHMS = ("ES256", "ES384", "ES512")
 _HEADERS = frozenset({"alg", "typ", "jwk"})
 _KEY_MEMBERS = frozenset({"kty", "crv", "x", "y", "alg"})
+_OF_NOTHING = hashlib.sha256(b"").digest()
 _SEAL = object()
 
 
@@ -63,7 +64,7 @@ class ProvenRequest:
 
     key: str
     id: str = field(repr=False)  # the digest of the jti: for the record
-    covers_body: bool
+    covers_body: bool  # or there is none: nothing of the request is open
     ends_us: int
     seal: InitVar[object] = None
 
@@ -142,9 +143,10 @@ def _covers_body(read: Compact, shown: Shown) -> bool:
     """P-6: a cover that cannot be checked is not taken for one."""
     found = read.claims.get("bdh")
     if found is None:
-        if shown.body_required:
+        is_empty = shown.body_sha256 == _OF_NOTHING
+        if shown.body_required and not is_empty:
             raise Refused("proof_without_body")
-        return False
+        return is_empty  # where there is none, there is nothing to cover
     if shown.body_sha256 is None:
         raise Refused("proof_body_unseen")
     if found != base64url(shown.body_sha256):

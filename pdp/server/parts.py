@@ -119,7 +119,11 @@ def _gauges(parts: Parts, clock: Clock) -> None:
         return max(0, min(ends, default=now) - now) / 1e6
 
     counters.gauge("policy_reload_failing", "1 when what stands on disk is not in force", reload_failing)
-    counters.gauge("policy_reloads_total", "policy sets put into force since the start", lambda: parts.watch.reloads if parts.watch else 0)
+    counters.gauge(
+        "policy_reloads_total",
+        "policy sets put into force since the start",
+        lambda: parts.watch.reloads if parts.watch else 0,
+    )
     counters.gauge("policy_rules", "rules in force", lambda: len(engine.bundle.rules))
     counters.gauge("trust_fresh_seconds", "until the first trust bundle is too old to be used", trust_left_s)
     counters.gauge("trust_sources_failing", "sources of trust that could not be read", lambda: len(parts.sources.problems))

@@ -6,7 +6,6 @@ it broke; nothing that a caller says overrides what was verified (P14).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,8 +31,6 @@ from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
 
 DEFAULT_PROOF_RULES = ProofRules()
-
-_OF_NOTHING = hashlib.sha256(b"").digest()
 
 Consumer = Callable[[Sequence[Consume]], None]
 
@@ -160,7 +157,7 @@ class Checks:
             str(workload.id),
             workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
             None if proven is None else proven.key,
-            proven is not None and (proven.covers_body or _is_empty(ask)),
+            proven is not None and proven.covers_body,
             place.session,
             place.process,
             place.gate,
@@ -215,11 +212,6 @@ def _refuse_stale(standing: Standing, now: int) -> None:
     """P9: freezes and ends that are not known of could stand against anything."""
     if now >= standing.fresh_until:
         raise Refusal("grants_stale", "what is known of grants and freezes was not confirmed within its bound")
-
-
-def _is_empty(ask: Ask) -> bool:
-    """Whether the body is known to be empty, so that nothing of it is left to be proven."""
-    return ask.target is not None and ask.target.body_sha256 == _OF_NOTHING
 
 
 def _request(ask: Ask, place: Place, verified: Verified) -> Request:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pdp.grants.handles import Handles
-from pdp.grants.refusals import HANDLE_REFUSALS, Refused
+from pdp.grants.refusals import BREACH_SIGNS, HANDLE_REFUSALS, Refused
+from pdp.record.entry import BINDING_REASONS
 from pdp.tokens.compact import read_compact
 from pdp.tokens.refusals import TOKEN_RULES
 from tests.pdp.grants import handle_test, people_test, proof_test
@@ -35,6 +36,11 @@ def test_every_code_that_is_raised_is_in_the_table() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in HANDLE_REFUSALS:
                 raised.add(node.value)
     assert HANDLE_REFUSALS.keys() - TOKEN_RULES.keys() <= raised
+
+
+def test_breach_signs_are_what_the_record_calls_so() -> None:
+    assert BREACH_SIGNS.keys() <= HANDLE_REFUSALS.keys()
+    assert set(BREACH_SIGNS.values()) <= BINDING_REASONS
 
 
 def test_explanations_are_sentences_of_ours() -> None:

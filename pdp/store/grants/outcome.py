@@ -1,0 +1,73 @@
+"""What a commit comes to: one set of rules for every store. A store brings what is there, and keeps what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pdp.grants.grant import Grant, Mark, Tombstone
+from pdp.grants.store import Absorbed, Bury, Change, Conflict, Consume, Expect, Put, Record, Spent
+
+#: ("grant", id, "") or ("mark", noun, name). A tombstone stands where its grant stood.
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    records: Mapping[Key, Record]
+    taken: Mapping[str, tuple[int, int]]  # by key: how often it is consumed now, and until when that matters
+
+
+def outcome(
+    changes: Sequence[Change], revision: int, there: Callable[[Key], Record | None], used: Callable[[str], int]
+) -> Outcome:
+    """What stands in the store after these changes at this revision; or the refusal, and then nothing has changed."""
+    records: dict[Key, Record] = {}
+    taken: dict[str, tuple[int, int]] = {}
+    for change in changes:
+        match change:
+            case Consume():
+                taken[change.key] = _consumed(change, taken.get(change.key), used)
+            case Expect():
+                _refuse_other_revision(there(_key_of(change.key)), change.revision)
+            case _:
+                key, record = _written(change, revision, there)
+                if key in records:
+                    raise Conflict("a record stands twice in one commit")
+                records[key] = record
+    return Outcome(records, taken)
+
+
+def key_of(record: Record) -> Key:
+    return ("mark", *record.key) if isinstance(record, Mark) else ("grant", record.id, "")
+
+
+def _key_of(name: str | tuple[str, str]) -> Key:
+    return ("grant", name, "") if isinstance(name, str) else ("mark", *name)
+
+
+def _consumed(change: Consume, before: tuple[int, int] | None, used: Callable[[str], int]) -> tuple[int, int]:
+    count, until = before or (used(change.key), 0)
+    if count >= change.limit:
+        raise Spent("all uses are consumed")
+    return count + 1, max(until, change.until)
+
+
+def _written(change: Put | Bury, revision: int, there: Callable[[Key], Record | None]) -> tuple[Key, Record]:
+    if isinstance(change, Bury):
+        key: Key = ("grant", change.id, "")
+        found = there(key)
+        if isinstance(found, Grant) and not found.is_over:
+            raise Conflict("a grant is ended before it is buried")
+        return key, Tombstone(change.id, change.at, revision)
+    key = key_of(change.record)
+    found = there(key)
+    if isinstance(found, Tombstone) or (isinstance(found, Grant) and found.is_over):
+        raise Absorbed("the grant has ended, or its id is spent")
+    _refuse_other_revision(found, change.expected)
+    return key, replace(change.record, revision=revision)
+
+
+def _refuse_other_revision(found: Record | None, expected: int) -> None:
+    if (0 if found is None else found.revision) != expected:
+        raise Conflict("somebody wrote in between")
