@@ -20,6 +20,7 @@ from language import Directory as Data
 from pdp.engine.cache import ENTRIES_MAX, DecisionCache
 from pdp.engine.cache_report import CacheReport, report_cache
 from pdp.engine.decide import Decider, Explanation
+from pdp.engine.revocations import Revocations
 from pdp.engine.snapshot import Policy, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
@@ -102,6 +103,15 @@ class Engine:
         return self._snapshot.policy.generation
 
     @property
+    def snapshot(self) -> Snapshot:
+        """What a decision reads at this moment, for those who build a decision point of their own on an engine."""
+        return self._snapshot
+
+    @property
+    def decider(self) -> Decider:
+        return self._decider
+
+    @property
     def revoked(self) -> Mapping[tuple[str, str], str]:
         """What is revoked, by noun and name, and why."""
         return self._snapshot.revoked.reasons
@@ -167,15 +177,17 @@ class Engine:
     def revoke(self, noun: str, name: str, *, reason: str = "") -> None:
         """Refuses, from the very next check, whatever stands on a task, credential, workload, trust domain, gate or opener.
         A task and a credential are revoked for ever."""
-        with self._changing:
-            now = self._snapshot
-            self._snapshot = Snapshot(now.policy, now.world, now.revoked.revoke(noun, name, reason))
+        self.change_revocations(lambda revoked: revoked.revoke(noun, name, reason))
 
     def lift(self, noun: str, name: str) -> None:
         """Takes back the revocation of a workload, trust domain, gate or opener."""
+        self.change_revocations(lambda revoked: revoked.lift(noun, name))
+
+    def change_revocations(self, change: Callable[[Revocations], Revocations]) -> None:
+        """Several at once, in one step."""
         with self._changing:
             now = self._snapshot
-            self._snapshot = Snapshot(now.policy, now.world, now.revoked.lift(noun, name))
+            self._snapshot = Snapshot(now.policy, now.world, change(now.revoked))
 
     def reload(self) -> bool:
         """Reads policies and data again and puts them into force together, or raises and leaves what is in force. Returns

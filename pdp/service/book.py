@@ -19,7 +19,11 @@ from pdp.grants.store import Absorbed, Conflict, GrantStore, Record, Spent, Unav
 from pdp.service.plan import Plan
 
 #: Changes the engine's revocations: one swap of its snapshot.
-SwapRevocations = Callable[[Callable[[Revocations], Revocations]], None]
+Edit = Callable[[Revocations], Revocations]
+SwapRevocations = Callable[[Edit], None]
+
+#: Tells other processes of records, and of the index that they lead to; returns when it is effective everywhere.
+Tell = Callable[[Index, Iterable[Record], bool], None]
 
 #: Nouns of marks, by the names that the engine has for them. A task that ended whole is told as well.
 IN_ENGINE = {
@@ -34,11 +38,18 @@ ATTEMPTS = 8
 
 
 class Book:
-    def __init__(self, store: GrantStore, swap: SwapRevocations, lock: AbstractContextManager[object] | None = None) -> None:
+    def __init__(
+        self,
+        store: GrantStore,
+        swap: SwapRevocations,
+        lock: AbstractContextManager[object] | None = None,
+        tell: Tell | None = None,
+    ) -> None:
         self.index = Index()
         self.lock: AbstractContextManager[object] = lock if lock is not None else nullcontext()
         self._store = store
         self._swap = swap
+        self._tell = tell
 
     def catch_up(self, now: int) -> Index:
         """The index as the store is at this moment. To be called under the lock."""
@@ -49,7 +60,7 @@ class Book:
         if changes.whole or changes.records or changes.revision != self.index.revision:
             before = self.index
             self.index = self.index.fed(changes)
-            self._tell_engine(before, changes.records, changes.whole)
+            self._tell_all(before, changes.records, changes.whole)
         self.index = self.index.confirmed(now)
         return self.index
 
@@ -72,7 +83,7 @@ class Book:
             before = self.index
             if committed.revision == before.revision + 1:
                 self.index = before.taking(committed.records, committed.revision)
-                self._tell_engine(before, committed.records, False)
+                self._tell_all(before, committed.records, False)
             else:
                 self.catch_up(now)  # others wrote as well; the feed has all of it, in order
             return made
@@ -87,18 +98,25 @@ class Book:
         except (Unavailable, Conflict, Absorbed):
             raise Refused("store_unavailable") from None
 
-    def _tell_engine(self, before: Index, records: Iterable[Record], whole: bool) -> None:
-        """Marks and ended tasks become revocations, in one swap."""
-        edits: list[tuple[str, str, str | None]] = []
-        known = before.marks if not whole else {}
-        for record in records:
-            if isinstance(record, Mark):
-                if record.key not in known or not record.lifted or not known[record.key].lifted:
-                    edits.append((IN_ENGINE[record.noun], record.name, None if record.lifted else record.why))
-            elif isinstance(record, Grant) and record.is_over and record.parent is None and not whole:
-                edits.append(("task", record.task, record.why))
-        if edits:
-            self._swap(lambda revocations: _edited(revocations, edits))
+    def _tell_all(self, before: Index, records: Iterable[Record], whole: bool) -> None:
+        edit = told_engine(before, records, whole)
+        if edit is not None:
+            self._swap(edit)
+        if self._tell is not None:
+            self._tell(self.index, records, whole)
+
+
+def told_engine(before: Index, records: Iterable[Record], whole: bool) -> Edit | None:
+    """What records are to the engine: marks and ended tasks become revocations, in one swap."""
+    edits: list[tuple[str, str, str | None]] = []
+    known = before.marks if not whole else {}
+    for record in records:
+        if isinstance(record, Mark):
+            if record.key not in known or not record.lifted or not known[record.key].lifted:
+                edits.append((IN_ENGINE[record.noun], record.name, None if record.lifted else record.why))
+        elif isinstance(record, Grant) and record.is_over and record.parent is None and not whole:
+            edits.append(("task", record.task, record.why))
+    return (lambda revocations: _edited(revocations, edits)) if edits else None
 
 
 def _edited(revocations: Revocations, edits: Iterable[tuple[str, str, str | None]]) -> Revocations:

@@ -95,7 +95,7 @@ def test_a_good_one() -> None:
     assert (found.key, found.covers_body, found.ends_us) == (JKT, True, NOW + 35 * SECOND)
     assert found.id == base64url(hashlib.sha256(b"one").digest())
     assert not prove(proof_claims(bdh=None)).covers_body
-    assert not prove(proof_claims(bdh=None), shown=shown(body=None)).covers_body
+    assert not prove(proof_claims(bdh=None), shown=shown(body_sha256=None)).covers_body
     assert prove(proof_claims(bdh=None), shown=shown(body_sha256=sha256(b""), body_required=True)).covers_body
     assert prove(proof_claims(nonce="anything")).key == JKT
 

@@ -1,0 +1,91 @@
+"""What the handlers of one process decide with: the parts put together once, and the standing of each moment.
+
+    bytes --wire--> Ask --Checks.check(standing, …)--> Answer --wire--> bytes
+
+A check reads `standing()` once. Whatever it is made of is replaced whole by whoever changes it, so it is made anew only when
+one of them is another than before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from language import FOREVER, Bundle
+from pdp.grants.handle import Names
+from pdp.grants.handles import Handles
+from pdp.grants.issuer_keys import IssuerKeys
+from pdp.grants.replay import ReplayMemory
+from pdp.identity import Verifier
+from pdp.model.ask import Ask
+from pdp.model.gates import Gate
+from pdp.server.gates import Gates
+from pdp.server.grants import GrantBook
+from pdp.server.parts import Parts
+from pdp.server.peer import Peer
+from pdp.service.check import Answer, Checks, Place
+from pdp.service.recorded import Recording
+from pdp.service.standing import Standing
+from pdp.wire.envoy_path import Routes
+
+
+class Desk:
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.gates = Gates(parts.config)
+        self.names = Names(*own_names(parts))
+        self.grants = GrantBook.open(parts, self.names)
+        recording = None if parts.recorder is None else Recording(parts.recorder, perf_counter_ns)
+        self.checks = Checks(
+            parts.engine.decider,
+            Verifier(self.names.issuer),
+            Handles(self.names),
+            ReplayMemory(parts.clock(), threading.Lock()),
+            None if self.grants is None else self.grants.consume,
+            recording,
+        )
+        self._routes = Routes(parts.engine.bundle)
+        self._routes_of: Bundle = parts.engine.bundle
+        self._standing = self._stand()
+
+    def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
+        """The one way to a decision, for every service."""
+        environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
+        place = Place(None if gate is None else gate.id, environment, peer.workload)
+        return self.checks.check(self.standing(), ask, place, self.parts.clock())
+
+    def standing(self) -> Standing:
+        now, engine, trust = self._standing, self.parts.engine, self.parts.trust
+        grants = self.grants
+        if (
+            now.snapshot is engine.snapshot
+            and now.trust is trust.current
+            and (grants is None or (now.grants is grants.index and now.issuer_keys is grants.keys))
+        ):
+            return now
+        self._standing = self._stand()
+        return self._standing
+
+    def routes(self) -> Routes:
+        """Of the policy set in force."""
+        bundle = self.parts.engine.bundle
+        if self._routes_of is not bundle:
+            self._routes, self._routes_of = Routes(bundle), bundle
+        return self._routes
+
+    def _stand(self) -> Standing:
+        engine, trust, grants = self.parts.engine, self.parts.trust, self.grants
+        if grants is None:
+            return Standing(engine.snapshot, trust.current)
+        return Standing(engine.snapshot, trust.current, grants.index, grants.keys, grants.people, grants.bound_us)
+
+
+def own_names(parts: Parts) -> tuple[str, str]:
+    """What this decision point is called, and where its grants are of use: its SPIFFE ID and its trust domain."""
+    config = parts.config
+    domains = [listener.trust_domain for listener in config.listen if listener.trust_domain is not None]
+    domain = domains[0] if domains else config.development.trust_domain
+    return config.name or f"spiffe://{domain}/pdp", domain
+
+
