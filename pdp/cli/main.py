@@ -36,6 +36,7 @@ VERBS = {
     "explain-code": ("check", "explain_code"),
     "dev": ("dev", "dev"),
     "log": ("log", "log"),
+    "serve": ("serve", "serve"),
 }
 
 

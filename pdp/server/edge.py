@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -60,6 +60,7 @@ class Around:
     threads: ThreadPoolExecutor
     forward: Forward | None = None  # None: this is the process that writes
     tracer: Tracer = NO_TRACER
+    ending: asyncio.Event = field(default_factory=asyncio.Event)  # ends streams, which would go on for ever
     recheck_s: float = 5.0  # how often the caller of an open stream is verified again
 
 
@@ -264,13 +265,17 @@ class _Stream(_Call):
         peer = self.admitted(context)
         deadline = self.limited(context, 365 * 86_400.0)  # what bounds a stream is its caller's certificate
         answers = self.method.handle(self._limited_requests(requests), peer, deadline)
+        ending = asyncio.ensure_future(around.ending.wait())
         next_answer: asyncio.Future[bytes] | None = None
         try:
             while True:
                 next_answer = next_answer or asyncio.ensure_future(anext(answers))
-                done, _ = await asyncio.wait({next_answer}, timeout=around.recheck_s)
+                both: set[asyncio.Future[Any]] = {next_answer, ending}
+                await asyncio.wait(both, timeout=around.recheck_s, return_when=asyncio.FIRST_COMPLETED)
                 self.admitted(context)
-                if done:
+                if ending.done():
+                    raise edge_refusal("ending")
+                if next_answer.done():
                     try:
                         answer = next_answer.result()
                     except StopAsyncIteration:
@@ -278,6 +283,7 @@ class _Stream(_Call):
                     next_answer = None
                     yield answer
         finally:
+            ending.cancel()
             if next_answer is not None:
                 next_answer.cancel()
                 await asyncio.gather(next_answer, return_exceptions=True)

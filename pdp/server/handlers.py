@@ -29,6 +29,7 @@ EDGE_CODES = {
     "deadline_passed": ("DEADLINE_EXCEEDED", "the caller's time, or ours, was over before an answer"),
     "no_writer": ("UNAVAILABLE", "the process that writes state cannot be reached now; the call changed nothing"),
     "outcome_unknown": ("UNKNOWN", "the process that writes state went away in the middle: the call may have taken effect"),
+    "ending": ("UNAVAILABLE", "the server is ending"),
     "internal": ("INTERNAL", "an error of the server"),
 }
 

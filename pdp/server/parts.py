@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from pdp.errors import PdpError
+from pdp.identity import NEVER
 from pdp.record import Recorder
 from pdp.sdk.clock import Clock
 from pdp.sdk.engine import Engine
@@ -16,6 +16,7 @@ from pdp.sdk.watch import Watch
 from pdp.server.callers import Callers
 from pdp.server.config import Config
 from pdp.server.counters import Counters
+from pdp.server.development import trust_development
 from pdp.server.readiness import Readiness
 from pdp.server.state import NoState, State
 from pdp.server.trust_sources import TrustSources
@@ -71,6 +72,8 @@ def make_parts(config: Config, worker: int = 0) -> Parts:
     parts = Parts(config, worker, clock.now, trust, sources, callers, engine, readiness, counters)
     sources.start()
     parts.closes(sources.close)
+    if config.development.enabled:
+        trust_development(config, trust, clock.now())
     if config.policies.watch:
         parts.watch = engine.watch()
         parts.closes(parts.watch.close)
@@ -112,19 +115,18 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     def reload_failing() -> float:
         return float(parts.watch is not None and parts.watch.last_error is not None)
 
+    def reloads() -> float:
+        return 0 if parts.watch is None else parts.watch.reloads
+
     def trust_left_s() -> float:
         """Time to fail-closed for trust: the least of all domains; 0 where one is missing."""
         bundles, now = trust.current.bundles, clock.now()
-        ends = [bundles[d].fresh_until_us if d in bundles else now for d in config.trust]
-        return max(0, min(ends, default=now) - now) / 1e6
+        least = min((bundles[d].fresh_until_us if d in bundles else now for d in config.trust), default=NEVER)
+        return float("inf") if least >= NEVER else max(0, least - now) / 1e6
 
     counters.gauge("policy_reload_failing", "1 when what stands on disk is not in force", reload_failing)
-    counters.gauge(
-        "policy_reloads_total",
-        "policy sets put into force since the start",
-        lambda: parts.watch.reloads if parts.watch else 0,
-    )
-    counters.gauge("policy_rules", "rules in force", lambda: len(engine.bundle.rules))
+    counters.gauge("policy_reloads", "policy sets put into force since the start", reloads)
+    counters.gauge("policy_rules", "rules in force", lambda: len(engine.bundle.program.rules))
     counters.gauge("trust_fresh_seconds", "until the first trust bundle is too old to be used", trust_left_s)
     counters.gauge("trust_sources_failing", "sources of trust that could not be read", lambda: len(parts.sources.problems))
     counters.gauge("clock_behind_seconds", "how far the wall clock is behind where it was", lambda: clock.behind_us / 1e6)
@@ -132,8 +134,3 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting)
     counters.gauge("streams_open", "streams that are open", lambda: counters.streams)
     counters.gauge("ready", "1 when decisions can be made", lambda: float(parts.readiness.is_serving))
-
-
-def runtime_folder() -> Path:
-    """A folder that is ours alone, for the sockets between our processes."""
-    return Path(tempfile.mkdtemp(prefix="pdp-"))

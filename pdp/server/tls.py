@@ -118,7 +118,7 @@ def _shown(svid: OwnSvid) -> Shown:
 def port_credentials(
     own: OwnCertificate, trust_domain: str, trust: Callable[[], TrustStore], clock: Callable[[], int]
 ) -> object:
-    """For a port that takes callers of one domain (L-1). A client without a certificate does not get through the handshake."""
+    """For a port that takes callers of one domain (L-1). Without a certificate no client gets through the handshake."""
 
     def made() -> tuple[object, object]:
         shown = own.current()

@@ -103,7 +103,7 @@ class Writer:
         sent_at = time.monotonic()
 
         def waiting_until() -> float:
-            """Whoever is not connected may rely on a lease still, and so may one that has not said that it has the change."""
+            """Who is not connected may rely on a lease still, and so may one that has not said that it has the change."""
             lags = any(f.acked < number and self._followers.get(f.number) is f for f in told)
             return max(self._quiet_after, sent_at + LEASE_S if lags else 0.0)
 

@@ -1,0 +1,38 @@
+"""`pdp serve`: the decision point. Everything that it needs is imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pdp.cli.report import OK
+
+
+def serve(
+    config: Path | None = typer.Option(None, "--config", help="The configuration, as YAML or JSON."),
+    policies: Path | None = typer.Option(None, "--policies", help="A folder with policies and data, or a file."),
+    listen: str | None = typer.Option(None, "--listen", help="HOST:PORT, or unix:/PATH; in place of the first listener."),
+    workers: int | None = typer.Option(None, "--workers", help="Processes that share the port."),
+    print_config: bool = typer.Option(False, "--print-config", help="Print the effective configuration and exit."),
+) -> None:
+    """Serve decisions. Without a configuration: on loopback only, with development identities."""
+    from pdp.server.config import load_config, show_config
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PDP_SERVE_")}
+    found = load_config(config, environment, policies=policies, listen=listen, workers=workers)
+    if print_config:
+        typer.echo(show_config(found))
+        raise typer.Exit(OK)
+    import asyncio
+
+    from pdp.server.run import run
+
+    asyncio.run(run(found, _say))
+    raise typer.Exit(OK)
+
+
+def _say(text: str, **_: Any) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,143 @@
+"""One process of the server, from its parts to its end.
+
+It is ready when everything that it serves is bound and can decide. It ends in this order: health says no, so that new
+callers go elsewhere; calls in work are finished, no longer than `limits.drain`; the record is written; the process exits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pdp.server.admin import AdminServer, Page, page_of
+from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
+from pdp.server.edge import Around
+from pdp.server.follower import Following
+from pdp.server.health import health_handlers
+from pdp.server.listeners import Bound, bind
+from pdp.server.parts import Parts
+from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
+from pdp.server.table import MakeHandlers, make_handlers
+from pdp.server.tls import FilesCertificate, OwnCertificate, WorkloadApiCertificate
+from pdp.server.tracing import NO_TRACER, OpenTelemetryTracer
+from pdp.server.writer import Writer
+
+CHANNEL = "state.sock"
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a process listens on, with the ports that it got."""
+
+    addresses: tuple[Tcp | Unix, ...]
+    admin: Tcp | None
+
+
+async def run_process(
+    parts: Parts,
+    runtime: Path | None,
+    stop: asyncio.Event,
+    on_started: Callable[[Started], None],
+    make: MakeHandlers = make_handlers,
+) -> None:
+    """Serves until `stop` is set. `runtime` is where the processes of one server meet; None when there is one only."""
+    config = parts.config
+    threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
+    own = _own_certificate(parts)
+    served = make(parts)
+    services = {name.split("/")[1] for name in served}
+    handlers = {**served, **health_handlers(parts.readiness, services)}
+    writer, following = None, None
+    if runtime is not None and parts.writes:
+        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads)
+        await writer.start()
+        parts.publish = writer.publish
+    elif runtime is not None:
+        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters))
+        await following.start()
+        parts.readiness.require("state", following.lease.lacking)
+    around = Around(
+        handlers,
+        config.limits,
+        parts.readiness,
+        parts.counters,
+        threads,
+        None if following is None else following.forward,
+        OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
+        recheck_s=config.tls.recheck / 1e6,
+    )
+    trust, shared = parts.trust, config.workers > 1
+    bound: list[Bound] = []
+    admin: AdminServer | None = None
+    try:
+        for listener in _listeners_of(config, parts.worker):
+            trust = parts.trust
+            shared = config.workers > 1
+            bound.append(await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared))
+        admin, admin_address = await _admin(parts, writer)
+        gc.collect()
+        gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it
+        on_started(Started(tuple(b.address for b in bound), admin_address))
+        await stop.wait()
+        parts.readiness.drain()
+        around.ending.set()
+        await asyncio.gather(*(b.stop(config.limits.drain / 1e6) for b in bound))
+        bound.clear()
+    finally:
+        await asyncio.gather(*(b.stop(0) for b in bound))
+        for closes in (admin, following, writer):
+            if closes is not None:
+                await closes.close()
+        threads.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(parts.close)
+
+
+def _own_certificate(parts: Parts) -> OwnCertificate | None:
+    tls, trust = parts.config.tls, parts.trust
+    if tls.workload_api is not None:
+        return WorkloadApiCertificate(lambda: parts.sources.workload_api.own)
+    if tls.certificate is None or tls.key is None:
+        return None
+    own = FilesCertificate(tls.certificate, tls.key, lambda: trust.current, parts.clock)
+    own.current()  # what cannot be shown is told now, and not to the first caller
+    return own
+
+
+def _listeners_of(config: Config, worker: int) -> tuple[Listener, ...]:
+    """Several processes can share a port and not the path of a Unix socket: those of the others have their number in it."""
+    found = []
+    for listener in config.listen:
+        if worker and isinstance(parse_address(listener.address), Unix):
+            listener = replace(listener, address=f"{listener.address}.{worker}")
+        found.append(listener)
+    return tuple(found)
+
+
+async def _admin(parts: Parts, writer: Writer | None) -> tuple[AdminServer | None, Tcp | None]:
+    """In the process that writes, which can ask the others."""
+    address = parse_address(parts.config.admin.address)
+    if not isinstance(address, Tcp) or not parts.writes:
+        return None, None
+    readiness, workers = parts.readiness, parts.config.workers
+
+    async def metrics() -> Page:
+        others = {} if writer is None else await writer.figures()
+        text = prometheus_text({parts.worker: figures_of(parts.counters), **others}, workers)
+        return Page(200, text.encode(), CONTENT_TYPE)
+
+    async def healthz() -> Page:
+        return Page(200, b'{"alive": true}\n')
+
+    async def readyz() -> Page:
+        lacking = dict(readiness.lacking())
+        if readiness.is_draining:
+            lacking["process"] = "is ending"
+        return page_of(not lacking, lacking)
+
+    server = AdminServer({"/metrics": metrics, "/healthz": healthz, "/readyz": readyz})
+    return server, await server.start(address)

@@ -1,0 +1,138 @@
+"""Keeps the processes of a server: starts them, starts one again that has died, and ends them all.
+
+It does nothing else, so that there is little that could end it: no gRPC, no policy, no state. Processes are started anew and
+never forked, since a forked gRPC does not work. A port is reserved here for as long as we live; its sockets are theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pdp.errors import PdpError
+from pdp.server.config import Config, Tcp, parse_address, show_config
+
+AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
+_BEYOND_DRAIN_S = 5.0
+
+_log = logging.getLogger("pdp.server")
+
+
+class WorkerFailed(PdpError):
+    """A process could not start at all; `status` is its exit code, and it has said why."""
+
+    def __init__(self, number: int, status: int) -> None:
+        super().__init__("address_unavailable" if status == 2 else "invalid_file", f"worker {number} could not start")
+        self.status = status
+
+
+class Supervisor:
+    def __init__(self, config: Config, runtime: Path) -> None:
+        self._runtime = runtime
+        self._reserved: list[socket.socket] = []
+        self._config = self._reserve(config)
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._ending = False
+        self.restarts = 0
+
+    async def run(self, stop: asyncio.Event, on_started: Callable[[dict[str, Any]], None]) -> None:
+        """Until `stop` is set. The first process is started first: it writes the state that the others follow."""
+        keeping: list[asyncio.Task[None]] = []
+        try:
+            told = await self._start(0)
+            await asyncio.gather(*(self._start(number) for number in range(1, self._config.workers)))
+            keeping = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
+            on_started({**told, "processes": {n: p.pid for n, p in self._processes.items()}})
+            await stop.wait()
+        finally:
+            self._ending = True
+            for task in keeping:
+                task.cancel()
+            await self._end()
+            for reserved in self._reserved:
+                reserved.close()
+
+    async def _start(self, number: int) -> dict[str, Any]:
+        """Starts a process and waits until it listens; WorkerFailed when it ends before that."""
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", "pdp.server.worker", str(number), str(self._runtime))
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+        self._processes[number] = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError):
+            process.stdin.write(json.dumps(json.loads(show_config(self._config))).encode() + b"\n")
+            await process.stdin.drain()
+        line = await process.stdout.readline()
+        if not line:
+            raise WorkerFailed(number, await process.wait())
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    async def _keep(self, number: int) -> None:
+        """Starts a process again whenever it ends, at once the first time, then with growing pauses."""
+        pause_s = 0.0
+        while True:
+            began = asyncio.get_running_loop().time()
+            status = await self._processes[number].wait()
+            if self._ending:
+                return
+            _log.error("worker %d ended with %d, and is started again", number, status)
+            lasted_s = asyncio.get_running_loop().time() - began
+            pause_s = 0.0 if lasted_s > AGAIN_S_MAX else min(max(AGAIN_S, 2 * pause_s), AGAIN_S_MAX)
+            await asyncio.sleep(pause_s)
+            self.restarts += 1
+            with contextlib.suppress(WorkerFailed):
+                await self._start(number)
+
+    async def _end(self) -> None:
+        """SIGTERM to all; SIGKILL to whoever is still there when calls in work had their time."""
+        alive = [p for p in self._processes.values() if p.returncode is None]
+        for process in alive:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        waiting = [asyncio.ensure_future(p.wait()) for p in alive]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._config.limits.drain / 1e6 + _BEYOND_DRAIN_S)
+        for process in alive:
+            if process.returncode is None:
+                _log.error("a worker did not end in time, and is killed")
+                process.kill()
+        await asyncio.gather(*waiting)
+
+    def _reserve(self, config: Config) -> Config:
+        """Takes the ports of the listeners, so that nobody else can, and so that all processes get the same one."""
+        listeners = []
+        for listener in config.listen:
+            address = parse_address(listener.address)
+            if isinstance(address, Tcp):
+                reserved = _reserved(address)
+                self._reserved.append(reserved)
+                listener = replace(listener, address=str(Tcp(address.host, reserved.getsockname()[1])))
+            listeners.append(listener)
+        return replace(config, listen=tuple(listeners))
+
+
+def _reserved(address: Tcp) -> socket.socket:
+    """A socket that is bound and does not listen: it gets no connections, and holds the port."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:  # fails where somebody listens already, also one who would share
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+        reserved = socket.socket(family)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((address.host, address.port))
+    except OSError as error:
+        raise PdpError("address_unavailable", f"`{address}` cannot be bound: {os.strerror(error.errno or 0)}") from None
+    return reserved

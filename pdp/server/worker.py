@@ -1,0 +1,63 @@
+"""One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
+
+It says on standard output what it listens on, once it does. It ends on SIGTERM, and when standard input is closed: whoever
+started it is gone then, and nobody would start it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from language import PolicyErrors, render
+from pdp.errors import PdpError
+from pdp.server.config import Config, read_config
+from pdp.server.parts import make_parts
+from pdp.server.process import Started, run_process
+from pdp.server.telemetry import start_logs, start_metrics
+
+
+def main(arguments: list[str]) -> int:
+    worker, runtime = int(arguments[0]), Path(arguments[1])
+    config = read_config(json.loads(sys.stdin.readline()), Path("/"))
+    try:
+        asyncio.run(serve(config, worker, runtime, follow_stdin=True))
+    except PolicyErrors as errors:
+        print("\n".join(render(d) for d in errors.diagnostics if d.is_error), file=sys.stderr)
+        return 3
+    except PdpError as error:
+        print(f"pdp: worker {worker}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def serve(config: Config, worker: int, runtime: Path | None, *, follow_stdin: bool = False) -> None:
+    start_logs(config.telemetry, worker)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if follow_stdin:
+        threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
+    parts = make_parts(config, worker)
+    if config.telemetry.metrics:
+        start_metrics(parts.counters, worker)
+    await run_process(parts, runtime, stop, _tell)
+
+
+def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while sys.stdin.readline():
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _tell(started: Started) -> None:
+    told = {"addresses": [str(a) for a in started.addresses], "admin": str(started.admin or "")}
+    print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
