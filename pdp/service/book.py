@@ -38,6 +38,7 @@ class Book:
         self.index = Index()
         self.lock: AbstractContextManager[object] = lock if lock is not None else nullcontext()
         self._store = store
+        self._ended: dict[str, int] = {}  # tasks that the engine was told of, and when they would have ended by time
         self._swap = swap
 
     def catch_up(self, now: int) -> Index:
@@ -87,6 +88,14 @@ class Book:
         except (Unavailable, Conflict, Absorbed):
             raise Refused("store_unavailable") from None
 
+    def forget_ended(self, now: int) -> None:
+        """Takes from the engine what the clock says as well. To be called under the lock."""
+        over = [task for task, ends in self._ended.items() if now >= ends]
+        if over:
+            for task in over:
+                del self._ended[task]
+            self._swap(lambda revocations: revocations.forget(over))
+
     def _tell_engine(self, before: Index, records: Iterable[Record], whole: bool) -> None:
         """Marks and ended tasks become revocations, in one swap."""
         edits: list[tuple[str, str, str | None]] = []
@@ -97,6 +106,7 @@ class Book:
                     edits.append((IN_ENGINE[record.noun], record.name, None if record.lifted else record.why))
             elif isinstance(record, Grant) and record.is_over and record.parent is None and not whole:
                 edits.append(("task", record.task, record.why))
+                self._ended[record.task] = record.ends
         if edits:
             self._swap(lambda revocations: _edited(revocations, edits))
 
