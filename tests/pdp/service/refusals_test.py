@@ -1,5 +1,6 @@
 """Every way in which a step is refused: one thing away from a step that is taken, which the first rows show."""
 
+# ruff: noqa: E501  # a row a line
 from __future__ import annotations
 
 from collections.abc import Callable
