@@ -89,8 +89,6 @@ def refuse_broken(chain: tuple[Grant, ...]) -> None:
             and below.task == root.task
             and below.kind == root.kind
             and below.opener == root.opener
-            and below.environment == root.environment
-            and below.audience == root.audience
         )
         if not same:
             raise Refused("grant_unreadable", "a grant is not of the task of the one above it")

@@ -75,7 +75,7 @@ class Task:
     depth: int = 0
     parent: str | None = None
     state: str = "active"
-    covers: bool = True  # whether the grant's own scope covers the action and resource of this request
+    covers: bool = True  # whether the grant's own scope, narrower than its kind's, covers what is asked
 
     def __post_init__(self) -> None:
         _freeze(self, "attributes", "proof")
@@ -189,6 +189,8 @@ def _task(task: object) -> TaskData:
     for name, value in (("kind", task.kind), ("opener", task.opener), ("holder", task.holder)):
         if type(value) is not str and (value is not None or name == "kind"):
             raise _bad(f"task.{name}", value, "a text")
+    if type(task.covers) is not bool:
+        raise _bad("task.covers", task.covers, "true or false")
     if task.started is None or task.ends is None:
         raise PdpError("invalid_request", "task: says neither when it `started` nor when it `ends`")
     return TaskData(
@@ -203,14 +205,8 @@ def _task(task: object) -> TaskData:
         task.depth,
         task.parent,
         task.state,
-        _covers(task.covers),
+        task.covers,
     )
-
-
-def _covers(told: object) -> bool:
-    if not isinstance(told, bool):
-        raise _bad("task.covers", told, "true or false")
-    return told
 
 
 def _proof(facts: object) -> frozenset[str]:

@@ -48,6 +48,7 @@ class Book:
         self.index = Index()
         self.lock: AbstractContextManager[object] = lock if lock is not None else nullcontext()
         self._store = store
+        self._ended: dict[str, int] = {}  # tasks that the engine was told of, and when they would have ended by time
         self._swap = swap
         self._tell = tell
 
@@ -98,7 +99,17 @@ class Book:
         except (Unavailable, Conflict, Absorbed):
             raise Refused("store_unavailable") from None
 
+    def forget_ended(self, now: int) -> None:
+        """Takes from the engine what the clock says as well. To be called under the lock."""
+        over = [task for task, ends in self._ended.items() if now >= ends]
+        if over:
+            for task in over:
+                del self._ended[task]
+            self._swap(lambda revocations: revocations.forget(over))
+
     def _tell_all(self, before: Index, records: Iterable[Record], whole: bool) -> None:
+        if not whole:
+            self._ended.update((r.task, r.ends) for r in records if isinstance(r, Grant) and r.is_over and r.parent is None)
         edit = told_engine(before, records, whole)
         if edit is not None:
             self._swap(edit)

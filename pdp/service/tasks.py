@@ -97,6 +97,8 @@ class Tasks:
     def expire(self, moment: Moment) -> int:
         """Writes down what has ended by time; how many."""
         plan = self._step(moment, Caller(), "ended", None, lambda i: plan_expire(i, moment))
+        with self.book.lock:
+            self.book.forget_ended(moment.now)
         return len(plan.changes)
 
     # ---- incidents

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NewType
 
+from pdp.model.gates import Bearer, Xfcc
+
 DurationUs = NewType("DurationUs", int)
 SECOND_US = 1_000_000
 
@@ -76,9 +78,13 @@ class Domain:
     workload_api: bool = _setting("the Workload API of section `tls`", False)
 
 
-class Xfcc(StrEnum):
-    IGNORE = "ignore"
-    SANITIZE_SET = "sanitize_set"
+@dataclass(frozen=True, slots=True)
+class UsersOf:
+    """Where a gate's metadata hold a user that another of its filters has verified."""
+
+    path: tuple[str, ...] = _setting("names that lead to the user's id, such as `jwt_payload`, `sub`", ())
+    type: str = _setting("the type of the user in the vocabulary", "User")
+    namespace: str = _setting("the filter that wrote them", "envoy.filters.http.jwt_authn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,13 @@ class Pep:
 
     domains: tuple[str, ...] = _setting("trust domains whose workloads it may speak for", ())
     destinations: tuple[str, ...] = _setting("SPIFFE IDs of the services that it stands before", ())
-    users: bool = _setting("it may say which user is acting", False)
+    users: tuple[str, ...] = _setting("types of users that it may name by its own word; `*` for all", ())
+    users_from: UsersOf | None = _setting("where it has them from, for Envoy", None)
+    leaf_only: bool = _setting("a leaf will do whose path only the gate has verified", True)
+    bearer: Bearer = _setting("what a token in `authorization` stands for", Bearer.IGNORE)
+    location: bool = _setting("it may say where a request came from", False)
+    scheme: str = _setting("how URLs of the back end begin, for proofs", "https")
+    headers: Mapping[str, str] = _nothing("headers that it sets for the back end, each with what it tells")
     xfcc: Xfcc = _setting("whether it replaces x-forwarded-client-cert, so that the chain there is read", Xfcc.IGNORE)
     explain: bool = _setting("it may see why, with values of the policy", False)
     environment: str | None = _setting("the environment that it belongs to", None)
@@ -103,7 +115,25 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class Store:
     path: Path | None = _setting("the SQLite file of tasks and grants; without it there are none", None)
+    keys: Path | None = _setting("the folder of the keys that sign handles; `keys` beside the file if not given", None)
     freshness: DurationUs = _setting("after so long without the store, whatever stands on a grant is denied", seconds(5))
+
+
+class PersonRole(StrEnum):
+    USER = "user"
+    APPROVER = "approver"
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """An issuer whose tokens say who a person is."""
+
+    audience: str = _setting("our own name at this issuer", "")
+    keys: Path | None = _setting("its keys, as a JWKS file", None)
+    type: str = _setting("the type of its people in the vocabulary", "User")
+    roles: tuple[PersonRole, ...] = _setting("what its people may be here", (PersonRole.USER,))
+    subject: str = _setting("the claim that names the person", "sub")
+    algorithms: tuple[str, ...] = _setting("signatures that are accepted", ("ES256", "RS256", "PS256"))
 
 
 class RecordFull(StrEnum):
@@ -164,6 +194,8 @@ class Development:
 class Config:
     """The whole of it. `Config()` is what `pdp serve` runs without a configuration, once development is switched on."""
 
+    name: str | None = _setting("our own SPIFFE ID; `spiffe://DOMAIN/pdp` of the first listener if not given", None)
+    environment: str | None = _setting("stamped on every grant that is given here, and asked for at each check", None)
     listen: tuple[Listener, ...] = _setting("where calls are taken", (Listener(),))
     admin: Admin = _setting("metrics and health over HTTP", Admin())
     workers: int = _setting("processes that share the port", 1)
@@ -173,6 +205,7 @@ class Config:
     roles: Mapping[Service, tuple[str, ...]] = _nothing("by service: who may call it, as SPIFFE patterns or `uid:NUMBER`")
     policies: Policies = _setting("what decides", Policies())
     store: Store = _setting("tasks and grants", Store())
+    people: Mapping[str, People] = _nothing("by issuer: whose tokens name users and approvers")
     record: Record = _setting("the decision record", Record())
     limits: Limits = _setting("what is refused for being too much", Limits())
     telemetry: Telemetry = _setting("logs, traces and metrics", Telemetry())
