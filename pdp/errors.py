@@ -11,6 +11,7 @@ ERROR_CODES = {
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "record_locked": "a record is being written by another process",
+    "invalid_answer": "a decision point answered with something that is no answer; nothing was decided",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

@@ -13,7 +13,7 @@ from pdp.model.request import NOTHING, Resource
 class Shown:
     """The credential of a workload, as it was shown to the gate that passes it on."""
 
-    certificates: tuple[bytes, ...] = ()  # in DER, its own first
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)  # in DER, its own first
     whole_path: bool = False  # whether all that was presented came along; else the path is the gate's word (E-3)
     principal: str | None = None  # whom the gate takes it for; when told, it must be right (E-2)
     token: str | None = field(default=None, repr=False)  # a JWT-SVID
@@ -34,8 +34,8 @@ class Ask:
 
     action: str
     resource: Resource
-    context: Mapping[str, Any] = NOTHING
-    location: Mapping[str, Any] = NOTHING
+    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     itself: bool = False  # the subject is the caller; else whoever was shown, and nobody when nobody was
     shown: Shown | None = None
     user: Resource | None = None  # by the gate's word
