@@ -16,6 +16,7 @@ ERROR_CODES = {
     "address_unavailable": "a server cannot listen where its configuration says",
     "invalid_configuration": "the configuration of a server has an unknown setting, or a value that cannot be",
     "unsafe_configuration": "the configuration of a server would run, and would not be safe",
+    "invalid_answer": "a decision point answered with something that is no answer; nothing was decided",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

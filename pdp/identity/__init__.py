@@ -20,6 +20,7 @@ from pdp.identity.jwt_svid import VerifiedToken, refuse_unbound, verify_jwt_svid
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import REFUSALS, Refused, Rule
 from pdp.identity.remembered import Remembered, Verifier, digest_of
+from pdp.identity.shown import ShownVerifier
 from pdp.identity.trust import NEVER, LeftOut, TrustBundle, TrustStore, make_bundle
 from pdp.identity.wit_svid import ProvenWorkload, UnprovenWit, read_wit, verify_proof
 from pdp.identity.x509_svid import Side, VerifiedWorkload, accept_leaf, split_pem, thumbprint, verify_x509_svid
@@ -35,6 +36,7 @@ __all__ = [
     "Refused",
     "Remembered",
     "Rule",
+    "ShownVerifier",
     "Side",
     "SpiffeId",
     "TrustBundle",

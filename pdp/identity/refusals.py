@@ -96,9 +96,12 @@ endpoint_not_https          B-8   the address of a bundle endpoint, or of a redi
 endpoint_too_many_redirects B-8   the endpoint redirects again and again
 endpoint_wrong_server       B-8   the server of the endpoint does not prove to be the configured one
 update_incomplete           B-9   a message of the Workload API lacks a field that it must have
+
+domain_not_asserted         E-1   the gate may not show workloads of this trust domain
+principal_mismatch          E-2   the gate takes the peer for somebody whom its certificate does not name
 """)
 
-_KINDS = ("ID", "X", "J", "W", "B")
+_KINDS = ("ID", "X", "J", "W", "B", "E")
 
 
 def _place(row: tuple[str, Rule]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pdp.model.request import NOTHING, Resource
 class Shown:
     """The credential of a workload, as it was shown to the gate that passes it on."""
 
-    certificates: tuple[bytes, ...] = ()  # in DER, its own first
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)  # in DER, its own first
     whole_path: bool = False  # whether all that was presented came along; else the path is the gate's word (E-3)
     principal: str | None = None  # whom the gate takes it for; when told, it must be right (E-2)
     token: str | None = field(default=None, repr=False)  # a JWT-SVID

@@ -9,13 +9,11 @@ one of them is another than before.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from time import perf_counter_ns
 
-from language import FOREVER, Bundle
+from language import Bundle
 from pdp.grants.handle import Names
 from pdp.grants.handles import Handles
-from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.replay import ReplayMemory
 from pdp.identity import Verifier
 from pdp.model.ask import Ask
@@ -87,5 +85,3 @@ def own_names(parts: Parts) -> tuple[str, str]:
     domains = [listener.trust_domain for listener in config.listen if listener.trust_domain is not None]
     domain = domains[0] if domains else config.development.trust_domain
     return config.name or f"spiffe://{domain}/pdp", domain
-
-

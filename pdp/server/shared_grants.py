@@ -10,12 +10,11 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pdp.engine.revocations import Revocations
 from pdp.grants.document import read_record, tell_record
-from pdp.grants.grant import Grant, Mark, Tombstone
 from pdp.grants.index import Index
 from pdp.grants.store import Changes, Record
 from pdp.service.book import told_engine
-from pdp.engine.revocations import Revocations
 
 Swap = Callable[[Callable[[Revocations], Revocations]], None]
 

@@ -58,6 +58,7 @@ def read_explain(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask |
         message = _parse(_ExplainRequest, raw)
         if not message.HasField("request"):
             raise Unfit("missing_field", "request")
+        _refuse_not_understood(message.request)
         return _ask(message.request, gate, vocabulary)
     except Unfit as unfit:
         return unfit

@@ -32,10 +32,12 @@ def leaf_of(encoded: str) -> bytes:
         text = unquote(encoded, errors="strict").strip("\n")
         if not text.startswith(_BEGIN) or not text.endswith(_END):
             raise ValueError
-        return a2b_base64(text[len(_BEGIN) : -len(_END)].replace("\n", ""), strict_mode=True)
+        der = a2b_base64(text[len(_BEGIN) : -len(_END)].replace("\n", ""), strict_mode=True)
     except (NotBase64, ValueError):
-        pass
-    raise Unfit("certificate_unreadable")
+        der = b""
+    if not der:
+        raise Unfit("certificate_unreadable")
+    return der
 
 
 def shown_by(source: Any, gate: Gate, leaf: bytes, chain: tuple[bytes, ...] | None, token: str | None = None) -> Shown:

@@ -41,14 +41,12 @@ too_large                 47   400 the message, or a part of it, is larger than 
 empty_request             E-12 400 there is neither an HTTP request nor the certificate of a peer
 
 unknown_gate              E-1  403 the caller is not a gate that is configured
-domain_not_asserted       E-1  403 the gate may not show workloads of this trust domain
 destination_not_asserted  E-1  403 the gate may not stand before this destination
 user_not_asserted         E-1  403 the gate may not name users of this type, or at all
 value_not_asserted        L9   403 only a gate can say this, and the caller is none
 location_not_asserted     E-1  403 the gate may not say where a request came from
 
 certificate_unreadable    E-2  401 the certificate that the gate sent is not one certificate in URL-encoded PEM
-principal_mismatch        E-2  401 the gate takes the peer for somebody whom its certificate does not name
 path_not_verified         E-3  401 only the leaf came, and the gate's word for its path is not accepted
 xfcc_several_ids          E-4  401 the forwarded certificate has more than one URI among its names
 
