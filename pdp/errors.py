@@ -13,6 +13,7 @@ ERROR_CODES = {
     "record_locked": "a record is being written by another process",
     "issuer_keys_unusable": "no key that signs handles of grants can be used now",
     "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",
+    "store_unavailable": "the store of grants cannot be opened, or is locked",
     "invalid_argument": "a function was called with something that it does not take",
 }
 
