@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from language import RequestData, changed, shorten
@@ -37,6 +37,10 @@ class Revocations:
         if noun in FOR_EVER:
             raise PdpError("invalid_argument", f"a {noun} that was revoked stays revoked; make a new one")
         return Revocations(changed(self.reasons, {}, [key]))
+
+    def forget(self, tasks: Iterable[str]) -> Revocations:
+        """Without tasks whose time is over as well: they need nobody to say that they have ended."""
+        return Revocations(changed(self.reasons, {}, [("task", task) for task in tasks]))
 
     def find(self, request: RequestData, credential: Credential | None) -> tuple[str, str] | None:
         """Reason and text of the denial, when anything that the request stands on was revoked."""

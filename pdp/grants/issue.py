@@ -43,6 +43,10 @@ def find_kind(world: World, kind: str) -> TaskDecl:
 
 def refuse_unfit(grant: Grant, decl: TaskDecl, world: World) -> None:
     """Every rule that a grant of a kind keeps, whoever gives it and when."""
+    if type(grant.holder) is not str or not is_spiffe_id(grant.holder):
+        raise Refused("holder_refused", f"found {describe(grant.holder)}, expected a SPIFFE ID")
+    if type(grant.opener) is not str or not is_spiffe_id(grant.opener):
+        raise Refused("wrong_opener", f"found {describe(grant.opener)}, expected a SPIFFE ID")
     if grant.opener == grant.holder and not decl.holder_opens:
         raise Refused("holder_is_opener")
     if not may_open(decl, world, grant.opener, grant.holder):

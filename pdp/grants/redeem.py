@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from language import TaskData, TaskDecl, Trust, World, may_open, shorten, subject_holds
+from language import ApprovalDecl, TaskData, TaskDecl, Trust, World, may_open, shorten, subject_holds
 from pdp.grants.grant import Grant, Reference, Source, State
 from pdp.grants.reasons import Refused
-from pdp.grants.scope import Ancestors, covers
+from pdp.grants.scope import Ancestors, covers, target_of
 from pdp.grants.store import Consume
 
 
@@ -89,8 +89,6 @@ def refuse_broken(chain: tuple[Grant, ...]) -> None:
             and below.task == root.task
             and below.kind == root.kind
             and below.opener == root.opener
-            and below.environment == root.environment
-            and below.audience == root.audience
         )
         if not same:
             raise Refused("grant_unreadable", "a grant is not of the task of the one above it")
@@ -98,14 +96,11 @@ def refuse_broken(chain: tuple[Grant, ...]) -> None:
 
 def refuse_other_place(chain: tuple[Grant, ...], shown: Shown) -> None:
     """Environment, audience, gate and destination: the grant is of use in its own places only, whatever keys they share."""
+    refuse_elsewhere(chain, shown.environment, shown.audience)
     for grant in chain:
         binding = grant.binding
         if binding.unknown:
             raise Refused("binding_unknown", ", ".join(shorten(name) for name in binding.unknown))
-        if grant.environment != shown.environment:
-            raise Refused("wrong_environment")
-        if grant.audience != shown.audience:
-            raise Refused("wrong_audience")
         if binding.gates is not None and shown.gate not in binding.gates:
             raise Refused("wrong_gate")
         if binding.destinations is not None and shown.destination not in binding.destinations:
@@ -135,6 +130,15 @@ def proven(grant: Grant, shown: Shown) -> frozenset[str]:
     return frozenset(fact for fact, holds in facts.items() if holds)
 
 
+def refuse_elsewhere(chain: tuple[Grant, ...], environment: str | None, audience: str) -> None:
+    """A step on a grant is taken where the grant was given."""
+    for grant in chain:
+        if grant.environment != environment:
+            raise Refused("wrong_environment")
+        if grant.audience != audience:
+            raise Refused("wrong_audience")
+
+
 def refuse_over(chain: tuple[Grant, ...], now: int) -> None:
     """Ended outranks suspended, wherever in the chain each of them is."""
     if any(grant.is_over or now >= grant.ends for grant in chain):
@@ -147,13 +151,21 @@ def refuse_over(chain: tuple[Grant, ...], now: int) -> None:
 
 
 def refuse_outdated(chain: tuple[Grant, ...], decl: TaskDecl, world: World) -> None:
-    """Whether the declaration of today would give each grant of the chain to its holder, with facts from where they are."""
+    """Whether the declaration of today would give each grant of the chain to its holder, with its facts and approvals."""
     for grant in chain:
         if not subject_holds(decl.who, world, grant.holder):
             raise Refused("grant_outdated", f"`{decl.kind}` may not be held by {grant.holder}")
         if not may_open(decl, world, grant.opener, grant.holder):
             raise Refused("grant_outdated", f"`{decl.kind}` may not be opened by {grant.opener}")
+        if decl.approval is not None and not was_approved(grant, decl.approval):
+            raise Refused("grant_outdated", f"`{decl.kind}` needs approvals that this grant was not given")
     claimed = {field.name for field in decl.carries if field.trust is Trust.CLAIMED}
     for fact in chain[0].facts:
         if fact.source is Source.HOLDER and fact.name not in claimed:
             raise Refused("grant_outdated", f"`{fact.name}` was set by the holder")
+
+
+def was_approved(grant: Grant, needed: ApprovalDecl) -> bool:
+    """Whether as many as are needed today approved it when it was given. It keeps the approvals that counted then."""
+    of = None if grant.required is None else grant.required.of
+    return of == target_of(needed.of) and len(grant.approvals) >= needed.count

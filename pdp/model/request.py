@@ -75,6 +75,7 @@ class Task:
     depth: int = 0
     parent: str | None = None
     state: str = "active"
+    covers: bool = True  # whether the grant's own scope, narrower than its kind's, covers what is asked
 
     def __post_init__(self) -> None:
         _freeze(self, "attributes", "proof")
@@ -185,6 +186,8 @@ def _task(task: object) -> TaskData:
         raise _bad("task", task, "a pdp.Task")
     if not isinstance(task.attributes, Mapping):
         raise _bad("task.attributes", task.attributes, "a mapping")
+    if type(task.covers) is not bool:
+        raise _bad("task.covers", task.covers, "true or false")
     if task.started is None or task.ends is None:
         raise PdpError("invalid_request", "task: says neither when it `started` nor when it `ends`")
     return TaskData(
@@ -199,6 +202,7 @@ def _task(task: object) -> TaskData:
         task.depth,
         task.parent,
         task.state,
+        task.covers,
     )
 
 

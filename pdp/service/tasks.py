@@ -1,0 +1,272 @@
+"""Tasks and their grants: every step of their life, each a method; and what a check asks.
+
+Each step is planned by a pure function (`giving`, `approving`, `renewing`, `ending`, `incidents`), committed with what it
+read, put before the checks, and recorded. A refusal has a code and is recorded as well, with the chain that it is about. A
+step that cannot be recorded is not acknowledged: what it gave is taken back, what it ended stays ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from language import RequestData, World
+from pdp.grants.approval import agreement, may_approve
+from pdp.grants.grant import Bindings, EndReason, Grant, Mark, State
+from pdp.grants.index import Index
+from pdp.grants.reasons import Refused
+from pdp.grants.redeem import Redeemed, Shown, redeem
+from pdp.grants.scope import resource_ancestors
+from pdp.record import BINDING_REASONS, Recorder, ReuseCounts, Step, SuspendAfter
+from pdp.service.approving import Yes, plan_approve, plan_reject
+from pdp.service.book import Book
+from pdp.service.caller import Caller, Moment, Rules
+from pdp.service.ending import BY_REUSE, ended, held_back, plan_end, plan_expire, plan_resume, plan_suspend
+from pdp.service.giving import Child, Opening, plan_delegate, plan_open, plan_request, plan_take_up
+from pdp.service.incidents import plan_freeze, plan_lift, plan_revoke, plan_thaw
+from pdp.service.plan import Plan, tell_refusal
+from pdp.service.renewing import plan_renew
+
+Planner = Callable[[Index], Plan]
+
+
+class Tasks:
+    """The service. Its caller has verified who calls and has the clock; see `Caller` and `Moment`."""
+
+    def __init__(self, book: Book, recorder: Recorder, rules: Rules, suspend_after: SuspendAfter | None = None) -> None:
+        self.book = book
+        self.rules = rules
+        self._recorder = recorder
+        self._reuse = None if suspend_after is None else ReuseCounts(suspend_after)
+
+    # ---- giving
+
+    def open(self, moment: Moment, caller: Caller, ask: Opening) -> Grant:
+        """An opener opens a task for a holder."""
+        return self._give(moment, caller, "opened", None, lambda i: plan_open(i, moment, caller, ask, self.rules))
+
+    def request(self, moment: Moment, caller: Caller, ask: Opening, opener: str) -> Grant:
+        """A holder asks an opener for a task."""
+        return self._give(
+            moment, caller, "requested", None, lambda i: plan_request(i, moment, caller, ask, self.rules, opener)
+        )
+
+    def take_up(self, moment: Moment, caller: Caller, grant_id: str, facts: Mapping[str, Any] | None = None) -> Grant:
+        """The opener that was asked opens the task, with the facts that are its own."""
+        told = dict(facts or {})
+        return self._give(
+            moment, caller, "opened", grant_id, lambda i: plan_take_up(i, moment, caller, grant_id, told, self.rules)
+        )
+
+    def approve(self, moment: Moment, caller: Caller, yes: Yes) -> Grant:
+        return self._give(moment, caller, "approved", yes.grant, lambda i: plan_approve(i, moment, caller, yes, self.rules))
+
+    def delegate(self, moment: Moment, caller: Caller, parent_id: str, ask: Child) -> Grant:
+        return self._give(
+            moment, caller, "delegated", parent_id, lambda i: plan_delegate(i, moment, caller, parent_id, ask, self.rules)
+        )
+
+    def renew(self, moment: Moment, caller: Caller, grant_id: str, binding: Bindings) -> Grant:
+        """Ties a grant to another key of its holder."""
+        return self._give(
+            moment, caller, "renewed", grant_id, lambda i: plan_renew(i, moment, caller, grant_id, binding, self.rules)
+        )
+
+    def resume(self, moment: Moment, caller: Caller, grant_id: str) -> Grant:
+        grant = self._give(
+            moment, caller, "resumed", grant_id, lambda i: plan_resume(i, moment, caller, grant_id, self.rules)
+        )
+        if self._reuse is not None:
+            self._reuse.forget(grant_id)
+        return grant
+
+    # ---- taking away
+
+    def reject(self, moment: Moment, caller: Caller, grant_id: str, why: str) -> Grant:
+        return self._give(
+            moment, caller, "rejected", grant_id, lambda i: plan_reject(i, moment, caller, grant_id, why, self.rules)
+        )
+
+    def suspend(self, moment: Moment, caller: Caller, grant_id: str, why: str) -> Grant:
+        return self._give(moment, caller, "suspended", grant_id, lambda i: plan_suspend(i, moment, caller, grant_id, why))
+
+    def end(self, moment: Moment, caller: Caller, grant_id: str, why: str = "") -> Grant:
+        """Ends a grant and everything below it, for the next check and all after it."""
+        return self._give(moment, caller, "ended", grant_id, lambda i: plan_end(i, moment, caller, grant_id, why))
+
+    def expire(self, moment: Moment) -> int:
+        """Writes down what has ended by time; how many."""
+        plan = self._step(moment, Caller(), "ended", None, lambda i: plan_expire(i, moment))
+        with self.book.lock:
+            self.book.forget_ended(moment.now)
+        return len(plan.changes)
+
+    # ---- incidents
+
+    def freeze(self, moment: Moment, caller: Caller, workload: str, why: str) -> Mark:
+        """Holds back everything that a workload has, and refuses it anew."""
+        self._step(moment, caller, "freeze", None, lambda i: plan_freeze(i, moment, caller, workload, why))
+        return self._marked("workload", workload)
+
+    def thaw(self, moment: Moment, caller: Caller, workload: str, why: str) -> Mark:
+        self._step(moment, caller, "thaw", None, lambda i: plan_thaw(i, moment, caller, workload, why, self.rules))
+        return self._marked("workload", workload)
+
+    def revoke(self, moment: Moment, caller: Caller, noun: str, name: str, why: str) -> tuple[Grant, ...]:
+        """Ends everything that stands on a grant, task, workload, certificate, gate, trust domain or opener; what ended."""
+        plan = self._step(moment, caller, "revoke", None, lambda i: plan_revoke(i, moment, caller, noun, name, why))
+        return tuple(self.book.index.find(step.id) for step in plan.steps if step.what == "ended")
+
+    def lift(self, moment: Moment, caller: Caller, noun: str, name: str, why: str) -> Mark:
+        self._step(moment, caller, "lift", None, lambda i: plan_lift(i, moment, caller, noun, name, why))
+        return self._marked(noun, name)
+
+    def would_stop(self, moment: Moment, caller: Caller, noun: str, name: str) -> tuple[Grant, ...]:
+        """What a freeze of the workload, or a revocation, would stop: directly, and below. Changes nothing."""
+        with self.book.lock:
+            index = self.book.catch_up(moment.now)
+        plan = plan_revoke(index, moment, caller, noun, name, "plan")
+        return tuple(index.find(step.id) for step in plan.steps if step.what == "ended")
+
+    # ---- asking
+
+    def get(self, moment: Moment, caller: Caller, grant_id: str) -> Grant:
+        """The grant, for those whom it concerns. For others there is none."""
+        with self.book.lock:
+            index = self.book.catch_up(moment.now)
+        grant = index.find(grant_id)
+        if not _may_see(index, grant, caller, moment.world):
+            raise Refused("grant_unknown")
+        return grant
+
+    def agreement(self, moment: Moment, caller: Caller, grant_id: str) -> str:
+        """The digest that an approval of the grant, as it stands, is bound to."""
+        return agreement(self.get(moment, caller, grant_id))
+
+    def list(
+        self, moment: Moment, caller: Caller, *, task: str | None = None, state: State | None = None
+    ) -> tuple[Grant, ...]:
+        """The grants that concern the caller: of one task with those that have ended, or all that have not."""
+        with self.book.lock:
+            index = self.book.catch_up(moment.now)
+        found = index.of_task(task) if task is not None else tuple(index.living())
+        seen = [g for g in found if (state is None or g.state is state) and _may_see(index, g, caller, moment.world)]
+        return tuple(sorted(seen, key=lambda grant: (grant.created, grant.id)))
+
+    def held(self, moment: Moment, caller: Caller, workload: str) -> tuple[Grant, ...]:
+        """What a workload holds that has not ended: for itself and for operators."""
+        if not caller.operator and caller.workload != workload:
+            raise Refused("not_operator")
+        with self.book.lock:
+            return self.book.catch_up(moment.now).held_by(workload)
+
+    # ---- checks
+
+    def redeem(self, grant_id: str, shown: Shown, told: RequestData, now: int, world: World) -> Redeemed:
+        """The task of a request, from a grant that was shown; or a `Refused`, which is the denial. No I/O."""
+        index = self.book.index
+        if now >= index.confirmed_at + self.rules.freshness_us:
+            raise Refused("grants_stale")
+        resource = (told.resource.type, told.resource.id)
+        above = resource_ancestors(world, told.resource, told.resource_told)
+        return redeem(index.chain(grant_id), shown, now, world, told.action, resource, above)
+
+    def consume(self, redeemed: Redeemed) -> None:
+        """Takes the uses of grants that have a number of them. After an allow, before it is answered."""
+        if redeemed.consumes:
+            self.book.consume(Plan(redeemed.consumes))
+
+    def confirm(self, now: int) -> None:
+        """Reads the feed, so that checks may rely on what is known for another while. To be called again and again."""
+        with self.book.lock:
+            self.book.catch_up(now)
+
+    def note_reuse(self, moment: Moment, grant_id: str, code: str) -> bool:
+        """Counts a failed binding, of a check or a step; True when that suspended the grant."""
+        if self._reuse is None or code not in BINDING_REASONS or not isinstance(self.book.index.grants.get(grant_id), Grant):
+            return False
+        with self.book.lock:
+            if not self._reuse.note(grant_id, moment.now):
+                return False
+            grant = self.book.catch_up(moment.now).find(grant_id)
+            if grant.state is not State.ACTIVE:
+                return False
+            why = "bindings of this grant failed several times"
+            try:
+                self._taken(moment, lambda i: held_back(i, (i.find(grant_id),), moment, Caller(), BY_REUSE, why))
+            except Refused:  # ended in between, or no store: a denial is under way in any case
+                return False
+            return True
+
+    # ---- how a step is taken
+
+    def _give(self, moment: Moment, caller: Caller, what: str, about: str | None, plan: Planner) -> Grant:
+        made = self._step(moment, caller, what, about, plan)
+        return self.book.index.find(made.grant or "")
+
+    def _step(self, moment: Moment, caller: Caller, what: str, about: str | None, plan: Planner) -> Plan:
+        try:
+            with self.book.lock:
+                return self._taken(moment, plan)
+        except Refused as refused:
+            chain = _chain_of(self.book.index, about)
+            details = {"about": about} if about is not None and not chain else {}
+            self._recorder.stepped(tell_refusal(what, refused.code, chain, caller, moment.now, details))
+            if about is not None and chain:
+                self.note_reuse(moment, chain[-1].id, refused.code)
+            raise
+
+    def _taken(self, moment: Moment, plan: Planner) -> Plan:
+        made = self.book.take(moment.now, plan)
+        recorded = [self._recorder.stepped(step) for step in made.steps]  # each is offered, whatever became of the others
+        if not all(recorded):
+            self._take_back(moment, made)
+            raise Refused("not_recorded")
+        return made
+
+    def _take_back(self, moment: Moment, made: Plan) -> None:
+        """What was given and could not be recorded ends, with everything below it."""
+
+        def plan(index: Index) -> Plan:
+            given = [index.find(each) for each in made.gives]
+            return ended(index, given, moment, Caller(), EndReason.REVOKED, "the step could not be recorded")
+
+        if made.gives:
+            steps: tuple[Step, ...] = self.book.take(moment.now, plan).steps
+            for step in steps:
+                self._recorder.stepped(step)
+
+    def _marked(self, noun: str, name: str) -> Mark:
+        found = self.book.index.marks.get((noun, name))
+        if found is None:
+            raise Refused("mark_unknown")
+        return found
+
+
+def _chain_of(index: Index, grant_id: str | None) -> tuple[Grant, ...]:
+    """The chain that a refusal is about, as far as there is one."""
+    if grant_id is None:
+        return ()
+    try:
+        return index.chain(grant_id)
+    except Refused:
+        found = index.grants.get(grant_id) if type(grant_id) is str else None
+        return (found,) if isinstance(found, Grant) else ()
+
+
+def _may_see(index: Index, grant: Grant, caller: Caller, world: World) -> bool:
+    """Operators; those of the grant, and holders above it; people who asked for it, or whose approval it waits for."""
+    if caller.operator:
+        return True
+    chain = _chain_of(index, grant.id)
+    workloads = {grant.holder, grant.opener, grant.requester, *(each.holder for each in chain)}
+    if caller.workload is not None and caller.workload in workloads:
+        return True
+    if caller.person is None:
+        return False
+    return caller.person in grant.people or (
+        grant.required is not None and may_approve(grant.required, caller.person, world)
+    )
+
+
+__all__ = ["Child", "Opening", "Tasks", "Yes"]
