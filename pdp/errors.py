@@ -17,6 +17,7 @@ ERROR_CODES = {
     "invalid_configuration": "the configuration of a server has an unknown setting, or a value that cannot be",
     "unsafe_configuration": "the configuration of a server would run, and would not be safe",
     "invalid_answer": "a decision point answered with something that is no answer; nothing was decided",
+    "store_unavailable": "the store of grants cannot be opened, or is locked",
     "invalid_argument": "a function was called with something that it does not take",
 }
 

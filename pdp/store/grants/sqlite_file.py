@@ -1,0 +1,85 @@
+"""The file of the SQLite store: made for its owner only, opened so that a commit is on disk when it returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from pdp.errors import PdpError
+from pdp.grants.document import BadRecord, canonical, read_record, tell_record
+from pdp.grants.grant import Grant
+from pdp.grants.store import Record, StoreRefusal
+from pdp.store.grants.outcome import Key, key_of
+
+_PRAGMAS = ("synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
+
+
+def make_private(path: Path) -> None:
+    """SQLite gives the files beside the database the mode that it has."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    found = path.stat()
+    if found.st_mode & 0o077 or found.st_uid != os.geteuid():
+        raise PdpError("invalid_file", f"`{path}`: others may read or write it; it must be its owner's alone")
+
+
+def connect(path: Path, wait_s: float) -> sqlite3.Connection:
+    found = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+    try:
+        if found.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise PdpError("invalid_file", f"`{path}`: this file system has no shared memory for a WAL")
+        for pragma in _PRAGMAS:
+            found.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise PdpError("invalid_file", f"`{path}` is damaged; restore a copy of it, which ends every grant in it")
+
+
+def read_row(connection: sqlite3.Connection, key: Key) -> Record | None:
+    if not all(_storable(part) for part in key):
+        return None
+    row = connection.execute(
+        "SELECT document, revision FROM records WHERE kind = ? AND name = ? AND more = ?", key
+    ).fetchone()
+    return None if row is None else record_of(*row)
+
+
+def write_row(connection: sqlite3.Connection, record: Record) -> None:
+    live = isinstance(record, Grant) and not record.is_over
+    connection.execute(
+        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
+        (*key_of(record), record.revision, int(live), canonical(tell_record(record))),
+    )
+
+
+def record_of(document: str, revision: int) -> Record:
+    try:
+        return read_record(json.loads(document), revision)
+    except json.JSONDecodeError:
+        raise BadRecord("the document is not JSON") from None
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def said(error: Exception) -> str:
+    """The kind of a failure, without anything of a record."""
+    if isinstance(error, StoreRefusal | BadRecord):
+        return str(error)
+    if isinstance(error, sqlite3.Error):
+        return f"SQLite: {getattr(error, 'sqlite_errorname', type(error).__name__)}"
+    return getattr(error, "strerror", None) or type(error).__name__
