@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,17 +129,29 @@ class _Call:
 
 
 class _Unary(_Call):
-    __slots__ = ()
+    __slots__ = ("_counted",)
 
     def __init__(self, around: Around, find_peer: FindPeer, method: Any, details: Any) -> None:
         super().__init__(around, find_peer, method, details)
         around.counters.in_work += 1
+        self._counted = True
 
     def __del__(self) -> None:
-        # INVARIANT: grpcio lets go of this when the call is over, also when it was cancelled before its request came.
-        self.around.counters.in_work -= 1
+        # INVARIANT: grpcio lets go of this also when the call was cancelled before its request came.
+        self._done()
+
+    def _done(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.around.counters.in_work -= 1
 
     async def unary_unary(self, request: bytes, context: Any) -> bytes | None:
+        try:
+            return await self._run(request, context)
+        finally:
+            self._done()
+
+    async def _run(self, request: bytes, context: Any) -> bytes | None:
         began_ns = time.perf_counter_ns()
         counters, tracer = self.around.counters, self.around.tracer
         span = tracer.begin(self.name, self.details.invocation_metadata) if tracer.on else None
@@ -146,7 +159,7 @@ class _Unary(_Call):
         try:
             answer = await self._answer(request, context)
         except CallRefused as refused:
-            code, refusal = refused.code, refused
+            code, refusal = refused.code, _bare(refused)
         except PdpError as error:
             refusal = refusal_of(error)
             code = refusal.code
@@ -225,10 +238,16 @@ class _Unary(_Call):
         return found
 
 
+def _bare(refused: CallRefused) -> CallRefused:
+    """Without the frames it came through, which hold the call, which would hold it: a circle for each call refused."""
+    refused.__context__ = None
+    return refused.with_traceback(None)
+
+
 class _Stream(_Call):
     """Requests and answers one after the other. Its caller is verified again with each answer, and by time (L-2, N-1)."""
 
-    __slots__ = ()
+    __slots__ = ("_counted",)
 
     request_streaming = True
     response_streaming = True
@@ -236,18 +255,33 @@ class _Stream(_Call):
     def __init__(self, around: Around, find_peer: FindPeer, method: Any, details: Any) -> None:
         super().__init__(around, find_peer, method, details)
         around.counters.streams += 1
+        self._counted = True
 
     def __del__(self) -> None:
-        self.around.counters.streams -= 1  # as above
+        self._done()  # as above
+
+    def _done(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.around.counters.streams -= 1
 
     async def stream_stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(self._run(requests, context)) as answers:
+                async for answer in answers:
+                    yield answer
+        finally:
+            self._done()
+
+    async def _run(self, requests: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes, None]:
         refusal: CallRefused | None = None
         began_ns = time.perf_counter_ns()
         try:
-            async for answer in self._answers(requests, context):
-                yield answer
+            async with aclosing(self._answers(requests, context)) as answers:
+                async for answer in answers:
+                    yield answer
         except CallRefused as refused:
-            refusal = refused
+            refusal = _bare(refused)
         except PdpError as error:
             refusal = refusal_of(error)
         except Exception:  # noqa: BLE001  # as above
@@ -258,7 +292,7 @@ class _Stream(_Call):
         if refusal is not None:
             await self.end(context, refusal)
 
-    async def _answers(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def _answers(self, requests: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes, None]:
         around = self.around
         if around.counters.streams > around.limits.streams:
             raise edge_refusal("overloaded")

@@ -12,7 +12,7 @@ returns None, the call ends with the gRPC status of the code.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from pdp.errors import PdpError
@@ -77,7 +77,7 @@ def refusal_of(error: PdpError) -> CallRefused:
 
 Handle = Callable[[bytes, Peer, Deadline], bytes]
 Refuses = Callable[[bytes, str], bytes | None]
-HandleStream = Callable[[AsyncIterator[bytes], Peer, Deadline], AsyncIterator[bytes]]
+HandleStream = Callable[[AsyncIterator[bytes], Peer, Deadline], AsyncGenerator[bytes, None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Its two messages have one field each, so they are read and written here, by hand
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, StreamMethod
 from pdp.server.peer import Peer
@@ -26,7 +26,7 @@ def health_handlers(readiness: Readiness, services: Collection[str]) -> Handlers
             raise CallRefused("NOT_FOUND", "unknown_service", "there is no such service here")
         return SERVING if readiness.is_serving else NOT_SERVING
 
-    async def watch(requests: AsyncIterator[bytes], _: Peer, __: Deadline) -> AsyncIterator[bytes]:
+    async def watch(requests: AsyncIterator[bytes], _: Peer, __: Deadline) -> AsyncGenerator[bytes, None]:
         """The state now, and whenever it changes. A service that is not known may come to be, so it ends nothing."""
         is_known = _name(await anext(requests)) in known
         told = None

@@ -76,9 +76,8 @@ async def run_process(
     admin: AdminServer | None = None
     try:
         for listener in _listeners_of(config, parts.worker):
-            trust = parts.trust
-            shared = config.workers > 1
-            bound.append(await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared))
+            taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
+            bound.append(taken)
         admin, admin_address = await _admin(parts, writer)
         gc.collect()
         gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it

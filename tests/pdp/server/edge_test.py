@@ -1,0 +1,225 @@
+"""The edge, over real sockets: what a call may be, and every way in which it ends early."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from pdp.server.config import Service
+from pdp.server.handlers import EDGE_CODES, Deadline, Handlers, Method
+from pdp.server.parts import Parts
+from pdp.server.peer import Peer
+from tests.pdp.server.world import call, channel, development, in_own_words, refused, running, wait_until
+
+HEALTH = "/grpc.health.v1.Health/Check"
+
+
+def test_bytes_in_bytes_out(tmp_path: Path) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        assert call(opened, "/test.Echo/Echo", b"\xff\x00 not protobuf") == b"\xff\x00 not protobuf"
+        assert call(opened, "/test.Echo/Grants", b"in a thread") == b"in a thread"
+        assert call(opened, "/test.Echo/Echo", b"who").startswith(b"development development ")
+        answers = opened.stream_stream("/test.Echo/Stream")(iter([b"1", b"2"]))
+        assert list(answers) == [b"1", b"2"]
+
+
+def test_ways_to_end_early(tmp_path: Path) -> None:
+    config = development(tmp_path, limits={"message_bytes": 100, "drain": "1s"})
+    with running(config) as server, channel(server.address) as opened:
+        assert refused(opened, "/test.Echo/None") == "UNIMPLEMENTED"
+        assert refused(opened, "/test.Echo/Echo", b"x" * 101) == "RESOURCE_EXHAUSTED too_large"
+        assert refused(opened, "/test.Echo/Echo", b"refuse") == "FAILED_PRECONDITION no_such_thing"
+        assert refused(opened, "/test.Echo/Echo", b"bad") == "INTERNAL internal"
+        assert call(opened, "/test.Echo/Gate", b"x" * 101) == b"denied: too_large"
+        assert call(opened, "/test.Echo/Gate", b"bad") == b"denied: internal"
+        assert call(opened, "/test.Echo/Echo", b"still here") == b"still here"
+
+
+def test_an_error_of_a_handler_tells_callers_nothing(tmp_path: Path) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        with pytest.raises(grpc.RpcError) as ended:
+            call(opened, "/test.Echo/Echo", b"bad")
+        assert "canary" not in str(ended.value.details())
+
+
+def test_not_ready_is_a_denial_and_not_a_decision(tmp_path: Path) -> None:
+    lacking: list[str | None] = [None]
+    with (
+        running(development(tmp_path), change=lambda parts: parts.readiness.require("store", lambda: lacking[0])) as server,
+        channel(server.address) as opened,
+    ):
+        assert call(opened, HEALTH) == b"\x08\x01"
+        lacking[0] = "the store cannot be read"
+        assert call(opened, HEALTH) == b"\x08\x02"
+        assert refused(opened, "/test.Echo/Echo") == "UNAVAILABLE not_ready"
+        assert call(opened, "/test.Echo/Gate") == b"denied: not_ready"
+        lacking[0] = None
+        assert call(opened, "/test.Echo/Gate") == b""
+
+
+def test_health_watch_and_names(tmp_path: Path) -> None:
+    ready: list[str | None] = [None]
+    with (
+        running(development(tmp_path), change=lambda parts: parts.readiness.require("x", lambda: ready[0])) as server,
+        channel(server.address) as opened,
+    ):
+        watching = opened.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\x09test.Echo")
+        assert next(watching) == b"\x08\x01"
+        ready[0] = "no"
+        assert next(watching) == b"\x08\x02"
+        assert call(opened, HEALTH, b"\x0a\x09test.Echo") == b"\x08\x02"
+        assert refused(opened, HEALTH, b"\x0a\x05other") == "NOT_FOUND unknown_service"
+        for garbage in (b"\x0a\x09test", b"\x08\x01", b"\x0a\x01\xff", b"\x0a"):
+            assert refused(opened, HEALTH, garbage) == "INVALID_ARGUMENT invalid_request"
+        assert next(opened.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\x05other")) == b"\x08\x03"
+
+
+# ---- overload, deadlines, cancelled calls
+
+
+class Gate:
+    """A handler that waits in its thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Event()
+
+    def handle(self, request: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        self.entered.release()
+        assert self.go.wait(15)
+        return request
+
+    def handlers(self, _: Parts) -> Handlers:
+        return {
+            "/test.Gate/Wait": Method(self.handle, Service.GRANTS, waits=True),
+            "/test.Gate/Deny": Method(self.handle, Service.GRANTS, refused=in_own_words, waits=True),
+            "/test.Gate/Now": Method(lambda request, *_: request, Service.DECISION, refused=in_own_words),
+            "/test.Gate/Plain": Method(lambda request, *_: request, Service.DECISION),
+        }
+
+
+def test_too_many_calls_are_denied_at_once_and_health_stays_up(tmp_path: Path) -> None:
+    gate = Gate()
+    limits = {"concurrent": 2, "waiting": 2, "deadline": "30s", "drain": "1s"}
+    with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
+        wait = opened.unary_unary("/test.Gate/Wait")
+        held = [wait.future(b"held") for _ in range(2)]
+        assert all(gate.entered.acquire(timeout=15) for _ in held)
+        assert call(opened, "/test.Gate/Now") == b"denied: overloaded"
+        assert refused(opened, "/test.Gate/Plain") == "RESOURCE_EXHAUSTED overloaded"
+        gate.go.set()
+        assert [h.result() for h in held] == [b"held"] * 2
+        assert wait_until(lambda: server.parts.counters.in_work == 0)
+        assert call(opened, "/test.Gate/Now", b"again") == b"again"
+
+
+def test_calls_that_wait_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    gate = Gate()
+    limits = {"waiting": 1, "deadline": "30s", "drain": "1s"}
+    with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
+        held = opened.unary_unary("/test.Gate/Wait").future(b"held")
+        assert gate.entered.acquire(timeout=15)
+        assert call(opened, "/test.Gate/Deny") == b"denied: overloaded"
+        assert call(opened, "/test.Gate/Now", b"decides") == b"decides"
+        gate.go.set()
+        assert held.result() == b"held"
+
+
+def test_our_deadline_holds_where_the_caller_has_none(tmp_path: Path) -> None:
+    gate = Gate()
+    limits = {"deadline": "50ms", "drain": "1s"}
+    with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
+        assert refused(opened, "/test.Gate/Wait") == "DEADLINE_EXCEEDED deadline_passed"
+        assert call(opened, "/test.Gate/Deny") == b"denied: deadline_passed"
+        gate.go.set()
+        assert wait_until(lambda: server.parts.counters.waiting == 0)
+
+
+def test_a_cancelled_call_is_not_counted_for_ever(tmp_path: Path) -> None:
+    gate = Gate()
+    with running(development(tmp_path, limits={"deadline": "30s", "drain": "1s"}), gate.handlers) as server:
+        counters = server.parts.counters
+        with channel(server.address) as opened:
+            for _ in range(5):
+                held = opened.unary_unary("/test.Gate/Wait").future(b"x")
+                assert gate.entered.acquire(timeout=15)
+                held.cancel()
+        gate.go.set()
+        assert wait_until(lambda: counters.in_work == 0)
+        assert wait_until(lambda: counters.waiting == 0)
+
+
+def test_half_a_call_holds_nobody_up(tmp_path: Path) -> None:
+    """Slowloris: headers without a message, on connections that then fall silent."""
+    with running(development(tmp_path)) as server:
+        host, _, port = server.address.rpartition(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(50)]
+        for each in silent:
+            each.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\x00" + bytes(4) + b"\x00\x00")
+        half = _HalfCalls(server.address, 20)
+        assert wait_until(lambda: server.parts.counters.in_work == 20)
+        with channel(server.address) as opened:
+            assert call(opened, "/test.Echo/Echo", b"served") == b"served"
+        half.close()
+        assert wait_until(lambda: server.parts.counters.in_work == 0)
+        for each in silent:
+            each.close()
+
+
+class _HalfCalls:
+    """Calls whose request never comes."""
+
+    def __init__(self, address: str, count: int) -> None:
+        self._never = threading.Event()
+        self._channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+        self._calls = [self._channel.stream_unary("/test.Echo/Echo").future(self._nothing()) for _ in range(count)]
+
+    def _nothing(self) -> Any:
+        self._never.wait(30)
+        yield from ()
+
+    def close(self) -> None:
+        for each in self._calls:
+            each.cancel()
+        self._never.set()
+        self._channel.close()
+
+
+# ---- what is told back
+
+
+def test_a_correlation_id_comes_back(tmp_path: Path) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        ask = opened.unary_unary("/test.Echo/Echo")
+        _, told = ask.with_call(b"", metadata=(("x-request-id", "abc-1"),))
+        assert ("x-request-id", "abc-1") in [tuple(m) for m in told.trailing_metadata()]
+        with pytest.raises(grpc.RpcError) as ended:
+            ask(b"bad", metadata=(("x-request-id", "abc-2"),))
+        assert ("x-request-id", "abc-2") in [tuple(m) for m in ended.value.trailing_metadata()]
+        _, told = ask.with_call(b"", metadata=(("x-request-id", "x" * 129),))
+        assert list(told.trailing_metadata()) == []
+
+
+def test_drain_ends_streams_and_finishes_calls(tmp_path: Path) -> None:
+    gate = Gate()
+    limits = {"deadline": "30s", "drain": "10s"}
+    with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
+        watching = opened.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert next(watching) == b"\x08\x01"
+        held = opened.unary_unary("/test.Gate/Wait").future(b"finished")
+        assert gate.entered.acquire(timeout=15)
+        server.stop()
+        with pytest.raises(grpc.RpcError) as ended:
+            list(watching)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        gate.go.set()
+        assert held.result() == b"finished"
+
+
+def test_every_code_of_the_edge_is_a_status() -> None:
+    assert all(hasattr(grpc.StatusCode, status) for status, _ in EDGE_CODES.values())
