@@ -17,7 +17,7 @@ from pdp.identity.jwt_svid import VerifiedToken, verify_jwt_svid
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustStore
-from pdp.identity.x509_svid import Side, VerifiedWorkload, accept_leaf, verify_x509_svid
+from pdp.identity.x509_svid import Side, VerifiedWorkload, verify_x509_svid
 from pdp.tokens.bounded import Bounded
 
 ENTRIES_MAX = 65_536
@@ -65,7 +65,6 @@ class Verifier:
         self.options = options
         self.audience = audience
         self.workloads: Remembered[VerifiedWorkload] = Remembered(entries_max)
-        self.leaves: Remembered[VerifiedWorkload] = Remembered(entries_max)
         self.tokens: Remembered[VerifiedToken] = Remembered(entries_max)
 
     def workload(self, presented: Sequence[bytes], trust: TrustStore, now: int) -> VerifiedWorkload:
@@ -77,15 +76,6 @@ class Verifier:
         if found is None:
             found = verify_x509_svid(presented, trust, now, self.options, Side.CLIENT)
             self.workloads.keep(digest, found)
-        return found
-
-    def leaf(self, der: bytes, trust: TrustStore, now: int) -> VerifiedWorkload:
-        """The workload of a leaf whose path the gate that sends it has verified. Remembered apart: it proves less."""
-        digest = hashlib.sha256(der).digest()
-        found = self.leaves.recall(digest, trust, now)
-        if found is None:
-            found = accept_leaf(der, trust, now, self.options, Side.CLIENT)
-            self.leaves.keep(digest, found)
         return found
 
     def token(self, token: str, trust: TrustStore, now: int) -> VerifiedToken:

@@ -9,13 +9,15 @@ one of them is another than before.
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from time import perf_counter_ns
 
-from language import Bundle
+from language import Bundle, Vocabulary
+from pdp.engine.decide import Explanation
 from pdp.grants.handle import Names
 from pdp.grants.handles import Handles
 from pdp.grants.replay import ReplayMemory
-from pdp.identity import Verifier
+from pdp.identity import ShownVerifier, Verifier
 from pdp.model.ask import Ask
 from pdp.model.gates import Gate
 from pdp.server.gates import Gates
@@ -31,13 +33,13 @@ from pdp.wire.envoy_path import Routes
 class Desk:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.gates = Gates(parts.config)
         self.names = Names(*own_names(parts))
-        self.grants = GrantBook.open(parts, self.names)
+        self.grants = GrantBook.open(parts, self.names.audience)
+        self._gates = Gates(self.names.issuer)
         recording = None if parts.recorder is None else Recording(parts.recorder, perf_counter_ns)
         self.checks = Checks(
             parts.engine.decider,
-            Verifier(self.names.issuer),
+            ShownVerifier(Verifier(self.names.issuer)),
             Handles(self.names),
             ReplayMemory(parts.clock(), threading.Lock()),
             None if self.grants is None else self.grants.consume,
@@ -50,8 +52,24 @@ class Desk:
     def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
         """The one way to a decision, for every service."""
         environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
-        place = Place(None if gate is None else gate.id, environment, peer.workload)
+        place = Place(gate, environment, peer.workload)
         return self.checks.check(self.standing(), ask, place, self.parts.clock())
+
+    def explain(self, ask: Ask, peer: Peer, gate: Gate | None) -> Explanation:
+        """The decision with every rule that was considered; without rules, when it was refused before policy."""
+        answer = self.check(ask, peer, gate)
+        if answer.inputs is None:
+            return Explanation(answer.decision, None, answer.decision.because)
+        snapshot, at = self.parts.engine.snapshot, self.parts.clock()
+        return replace(self.parts.engine.decider.explain(snapshot, answer.request, at), decision=answer.decision)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.parts.engine.snapshot.world.vocabulary
+
+    def gate(self, peer: Peer) -> Gate | None:
+        """What the caller may assert."""
+        return None if peer.gate is None else self._gates.of(peer, frozenset(self.vocabulary.entities))
 
     def standing(self) -> Standing:
         now, engine, trust = self._standing, self.parts.engine, self.parts.trust

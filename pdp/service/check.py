@@ -21,9 +21,10 @@ from pdp.grants.redeem import Shown as Proof
 from pdp.grants.replay import ProofMemory
 from pdp.grants.scope import resource_ancestors
 from pdp.grants.store import Consume
-from pdp.identity import VerifiedToken, VerifiedWorkload, Verifier
-from pdp.model.ask import Ask, Shown
+from pdp.identity import ShownVerifier, VerifiedToken, VerifiedWorkload
+from pdp.model.ask import Ask
 from pdp.model.decision import Decision
+from pdp.model.gates import Gate
 from pdp.model.request import EntityLike, Request, Task, Workload
 from pdp.record import Circumstances
 from pdp.service.recorded import Recording, unrecorded
@@ -39,7 +40,7 @@ Consumer = Callable[[Sequence[Consume]], None]
 class Place:
     """Where a call is, by the word of those who were authenticated, and by our configuration of them."""
 
-    gate: str | None = None  # the gate's SPIFFE ID; None: the caller speaks for itself
+    gate: Gate | None = None  # None: the caller speaks for itself
     environment: str | None = None
     caller: VerifiedWorkload | None = None  # who called us, where the question is about the caller itself
     session: str | None = None
@@ -65,6 +66,7 @@ class Answer:
     decision: Decision
     request: Request
     verified: Verified
+    inputs: Inputs | None = None  # what policy was asked with; None when it was refused before
 
 
 class Checks:
@@ -73,7 +75,7 @@ class Checks:
     def __init__(
         self,
         decider: Decider,
-        verifier: Verifier,
+        shown: ShownVerifier,
         handles: Handles | None = None,
         proofs: ProofMemory | None = None,
         consume: Consumer | None = None,
@@ -81,7 +83,7 @@ class Checks:
         proof_rules: ProofRules = DEFAULT_PROOF_RULES,
     ) -> None:
         self._decider = decider
-        self._verifier = verifier
+        self._shown = shown
         self._handles = handles
         self._proofs = proofs
         self._consume = consume
@@ -104,15 +106,15 @@ class Checks:
         except BadCredential as refused:
             decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
         decision = decision.within(verified.user_ends, "user", standing.fresh_until)
-        answer = Answer(decision, request, verified)
-        return (
-            answer if recording is None else self._record(recording, standing, answer, inputs, ask.destination, began, now)
-        )
+        answer = Answer(decision, request, verified, inputs)
+        return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
 
     # ---- who, and in which task
 
     def _verify(self, standing: Standing, ask: Ask, place: Place, now: int) -> Verified:
-        workload = place.caller if ask.itself else self._workload(standing, ask.shown, now)
+        workload: VerifiedWorkload | VerifiedToken | None = place.caller if ask.itself else None
+        if ask.shown is not None and place.gate is not None:
+            workload = self._shown.verify(ask.shown, place.gate, standing.trust, now)
         user: EntityLike | None = ask.user
         user_ends = FOREVER
         if ask.user_token is not None:
@@ -123,20 +125,6 @@ class Checks:
         if workload is None:
             raise Refusal("task_misheld", "a task belongs to a workload, and none was verified")
         return self._redeem(standing, ask, place, Verified(workload, user, user_ends), workload, now)
-
-    def _workload(self, standing: Standing, shown: Shown | None, now: int) -> VerifiedWorkload | VerifiedToken | None:
-        if shown is None:
-            return None
-        found: VerifiedWorkload | VerifiedToken | None = None
-        if shown.certificates and shown.whole_path:
-            found = self._verifier.workload(shown.certificates, standing.trust, now)
-        elif shown.certificates:
-            found = self._verifier.leaf(shown.certificates[0], standing.trust, now)
-        elif shown.token is not None:
-            found = self._verifier.token(shown.token, standing.trust, now)
-        if shown.principal is not None and (found is None or shown.principal != str(found.id)):
-            raise Refusal("principal_mismatch", "the gate says that it is somebody else than the certificate does")
-        return found
 
     def _redeem(
         self,
@@ -160,7 +148,7 @@ class Checks:
             proven is not None and proven.covers_body,
             place.session,
             place.process,
-            place.gate,
+            None if place.gate is None else place.gate.id,
             ask.destination,
             place.environment,
             self._handles.names.audience,
@@ -195,7 +183,6 @@ class Checks:
         recording: Recording,
         standing: Standing,
         answer: Answer,
-        inputs: Inputs | None,
         destination: str | None,
         began: int,
         now: int,
@@ -203,9 +190,9 @@ class Checks:
         took_ns = recording.timer() - began
         bundle = standing.snapshot.policy.bundle
         around = _around(destination, answer.verified)
-        if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, inputs, around):
+        if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, answer.inputs, around):
             return answer
-        return Answer(unrecorded(answer.decision, now), answer.request, answer.verified)
+        return replace(answer, decision=unrecorded(answer.decision, now))
 
 
 def _refuse_stale(standing: Standing, now: int) -> None:
@@ -224,16 +211,10 @@ def _request(ask: Ask, place: Place, verified: Verified) -> Request:
         verified.user,
         None if verified.redeemed is None else _task(verified.redeemed),
         ask.context,
-        _gate(place),
+        None if place.gate is None else place.gate.facts,
         ask.location,
         ("key",) if isinstance(workload, VerifiedWorkload) else (),
     )
-
-
-def _gate(place: Place) -> dict[str, str] | None:
-    if place.gate is None:
-        return None
-    return {"id": place.gate} if place.environment is None else {"id": place.gate, "environment": place.environment}
 
 
 def name_of(workload: VerifiedWorkload | VerifiedToken) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from language import is_spiffe_id, parse_pattern
 from pdp.identity import is_trust_domain
+from pdp.model.gates import Xfcc
 from pdp.server.config.addresses import Tcp, Unix, parse_address
 from pdp.server.config.problems import BadConfig, Problem
-from pdp.server.config.sections import Config, Listener, Service, Xfcc
+from pdp.server.config.sections import Config, Listener, Service
 
 WORKERS_MAX = 64
 

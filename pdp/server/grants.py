@@ -1,0 +1,147 @@
+"""Tasks and grants in a process of the server: the book where state is written, an index that follows elsewhere.
+
+The process that writes confirms the store again and again, and tells the others; what was not confirmed within its bound is
+relied on nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from language import FOREVER
+from pdp.errors import PdpError
+from pdp.grants.index import Index
+from pdp.grants.issuer_keys import IssuerKeys
+from pdp.grants.people import Issuer, Role
+from pdp.grants.people_keys import read_key_set
+from pdp.grants.reasons import Refused
+from pdp.grants.store import Consume, GrantStore, Record
+from pdp.record import Recorder, Step
+from pdp.server.config import Config
+from pdp.server.parts import Parts
+from pdp.server.shared_grants import SharedGrants, message
+from pdp.service.book import Book
+from pdp.service.caller import Moment, Rules
+from pdp.service.plan import Plan
+from pdp.service.tasks import Tasks
+from pdp.store.issuer_keys import open_issuer_keys
+
+_CONFIRMS = 4  # in the time for which a confirmation holds
+
+_log = logging.getLogger("pdp.grants")
+
+
+class Unrecorded:
+    """Stands where no record is configured."""
+
+    def decided(self, *_: object, **__: object) -> bool:
+        return True
+
+    def stepped(self, step: Step) -> bool:
+        return True
+
+
+class GrantBook:
+    """What a process has of grants. `tasks` is None in a process that only follows."""
+
+    def __init__(self, parts: Parts, store: GrantStore | None, audience: str) -> None:
+        config = parts.config
+        self._parts = parts
+        self._keys_folder = keys_folder(config)
+        self.keys: IssuerKeys = open_issuer_keys(self._keys_folder, parts.clock())
+        self.people = read_people(config)
+        self.bound_us = config.store.freshness if store is not None else FOREVER
+        self.tasks: Tasks | None = None
+        book: Book | None = None
+        if store is not None:
+            recorder: Recorder = parts.recorder if parts.recorder is not None else Unrecorded()
+            book = Book(store, parts.engine.change_revocations, threading.RLock(), self._tell)
+            self.tasks = Tasks(book, recorder, Rules(audience, config.environment, freshness_us=config.store.freshness))
+        self._shared = SharedGrants(None if book is None else lambda: book.index, parts.engine.change_revocations)
+        parts.state = self._shared
+        self._closing = threading.Event()
+        if self.tasks is not None:
+            self.tasks.confirm(parts.clock())
+            thread = threading.Thread(target=self._confirm, name="pdp-grants", daemon=True)
+            thread.start()
+            parts.closes(self._close)
+            parts.readiness.require("store", self._lacking)
+
+    @classmethod
+    def open(cls, parts: Parts, audience: str) -> GrantBook | None:
+        """By the configuration; None where there is no store."""
+        path = parts.config.store.path
+        if path is None:
+            return None
+        if not parts.writes:
+            return cls(parts, None, audience)
+        from pdp.store.grants.sqlite import SqliteStore
+
+        store = SqliteStore(path, now_us=parts.clock)
+        parts.closes(store.close)
+        return cls(parts, store, audience)
+
+    @property
+    def index(self) -> Index:
+        return self._shared.index
+
+    def consume(self, consumes: Sequence[Consume]) -> None:
+        if self.tasks is None:
+            raise Refused("store_unavailable", "uses of a grant are counted by the process that writes")
+        self.tasks.book.consume(Plan(tuple(consumes)))
+
+    def moment(self) -> Moment:
+        """When and by what a step is taken now."""
+        return Moment(self._parts.clock(), self._parts.engine.snapshot, lambda: secrets.token_urlsafe(24))
+
+    # ---- in the process that writes
+
+    def _tell(self, index: Index, records: Iterable[Record], whole: bool) -> None:
+        self._parts.publish(message(index, records, whole=whole))
+
+    def _confirm(self) -> None:
+        tasks = self.tasks
+        assert tasks is not None
+        while not self._closing.wait(self.bound_us / _CONFIRMS / 1e6):
+            try:
+                now = self._parts.clock()
+                tasks.confirm(now)
+                tasks.expire(self.moment())
+                self._parts.publish(message(self.index, ()))
+            except (Refused, PdpError) as error:
+                _log.error("the store of grants was not confirmed: %s", error)
+            except Exception:  # noqa: BLE001  # what is known goes stale if this goes on; the thread must not end
+                _log.exception("the store of grants was not confirmed")
+
+    def _lacking(self) -> str | None:
+        fresh = self._parts.clock() < self.index.confirmed_at + self.bound_us
+        return None if fresh else "the store of grants was not confirmed within its bound"
+
+    def _close(self) -> None:
+        self._closing.set()
+
+
+def keys_folder(config: Config) -> Path:
+    assert config.store.path is not None
+    return config.store.keys if config.store.keys is not None else config.store.path.parent / "keys"
+
+
+def read_people(config: Config) -> Mapping[str, Issuer]:
+    """The issuers of people's tokens, with their keys."""
+    found = {}
+    for name, people in config.people.items():
+        assert people.keys is not None  # the configuration was checked
+        try:
+            raw = people.keys.read_bytes()
+        except OSError as error:
+            raise PdpError("invalid_file", f"`{people.keys}` cannot be read: {error.strerror}") from None
+        algorithms = frozenset(people.algorithms)
+        roles = frozenset(Role(role.value) for role in people.roles)
+        keys = read_key_set(raw, algorithms)
+        found[name] = Issuer(name, people.audience, people.type, roles, keys, FOREVER, algorithms, subject=people.subject)
+    return MappingProxyType(found)

@@ -1,0 +1,1 @@
+"""What the server answers, a file for each service: bytes in, `pdp.wire`, the desk, `pdp.wire`, bytes out."""

@@ -1,0 +1,75 @@
+"""`pdp.v1.DecisionService`: one question, many, a stream of them, and why."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pdp.errors import PdpError
+from pdp.model.ask import Ask
+from pdp.model.gates import Gate
+from pdp.server.config import Service
+from pdp.server.desk import Desk
+from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, StreamMethod
+from pdp.server.peer import Peer
+from pdp.wire import decision as wire
+from pdp.wire.explanation import write_explanation
+from pdp.wire.refusals import Unfit
+
+_SERVICE = "/pdp.v1.DecisionService/"
+
+
+def decision_handlers(desk: Desk) -> Handlers:
+    def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        gate = desk.gate(peer)
+        ask = wire.read_check(raw, gate, desk.vocabulary)
+        if isinstance(ask, Unfit):
+            raise unfit(ask)
+        return wire.write_check(desk.check(ask, peer, gate).decision, ask.correlation, explain=explains(gate))
+
+    def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        gate = desk.gate(peer)
+        asks = wire.read_many(raw, gate, desk.vocabulary)
+        if isinstance(asks, Unfit):
+            raise unfit(asks)
+        return wire.write_many([_result(desk, ask, peer, gate) for ask in asks], explain=explains(gate))
+
+    async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncIterator[bytes]:
+        async for raw in raws:
+            gate = desk.gate(peer)
+            ask = wire.read_check(raw, gate, desk.vocabulary)
+            yield wire.write_result(_result(desk, ask, peer, gate), explain=explains(gate))
+
+    def explain(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        gate = desk.gate(peer)
+        if not explains(gate):
+            raise CallRefused("PERMISSION_DENIED", "explain_not_permitted", "the caller may not be told why")
+        ask = wire.read_explain(raw, gate, desk.vocabulary)
+        if isinstance(ask, Unfit):
+            raise unfit(ask)
+        return write_explanation(desk.explain(ask, peer, gate), ask.correlation)
+
+    return {
+        f"{_SERVICE}Check": Method(check, Service.DECISION),
+        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION),
+        f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
+        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True),
+    }
+
+
+def unfit(found: Unfit) -> CallRefused:
+    """A question that cannot be asked is an error and no decision."""
+    status = "PERMISSION_DENIED" if found.rule.status == 403 else "INVALID_ARGUMENT"
+    return CallRefused("UNAUTHENTICATED" if found.rule.status == 401 else status, found.code, found.message)
+
+
+def explains(gate: Gate | None) -> bool:
+    return gate is not None and gate.explain
+
+
+def _result(desk: Desk, ask: Ask | Unfit, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit | PdpError:
+    if isinstance(ask, Unfit):
+        return ask
+    try:
+        return desk.check(ask, peer, gate).decision, ask.correlation
+    except PdpError as error:
+        return error

@@ -1,0 +1,66 @@
+"""`envoy.service.auth.v3.Authorization`: what a gate asks of a request or a connection. Every path ends in a whole answer."""
+
+from __future__ import annotations
+
+from pdp.errors import PdpError
+from pdp.grants.refusals import HANDLE_REFUSALS
+from pdp.identity import REFUSALS
+from pdp.model.gates import Gate
+from pdp.server.config import Service
+from pdp.server.desk import Desk
+from pdp.server.handlers import Deadline, Handlers, Method
+from pdp.server.peer import Peer
+from pdp.service.check import Answer
+from pdp.wire import envoy_answer
+from pdp.wire.envoy import read_check
+from pdp.wire.envoy_answer import Told
+from pdp.wire.refusals import Unfit
+
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+
+#: Reasons that say: a credential was not accepted. They are told as 401, others as 403.
+CREDENTIAL_REASONS = REFUSALS.keys() | HANDLE_REFUSALS.keys()
+
+#: What the edge says in place of a handler, in the words of an answer.
+_UNAVAILABLE = {"overloaded": "overloaded", "deadline_passed": "deadline_exceeded", "not_ready": "not_ready"}
+_UNFIT = {"too_large": "too_large", "not_permitted": "unknown_gate", "unauthenticated": "unknown_gate"}
+
+
+def envoy_handlers(desk: Desk) -> Handlers:
+    def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
+        gate = desk.gate(peer)
+        if gate is None:
+            return envoy_answer.refuse(Unfit("unknown_gate"))
+        ask = read_check(raw, gate, desk.routes())
+        if isinstance(ask, Unfit):
+            return envoy_answer.refuse(ask)
+        try:
+            answer = desk.check(ask, peer, gate)
+        except PdpError as error:
+            if error.code == "invalid_request":
+                return envoy_answer.refuse(Unfit("malformed_value", error.message), ask.correlation)
+            return envoy_answer.unavailable("not_ready")
+        return _answered(answer, gate, ask.consumed, ask.correlation)
+
+    return {CHECK: Method(check, Service.DECISION, refused, for_gates=True)}
+
+
+def refused(raw: bytes, code: str) -> bytes:
+    """A whole denial for what ended before it was decided, whatever the request was."""
+    if code in _UNFIT:
+        return envoy_answer.refuse(Unfit(_UNFIT[code]))
+    return envoy_answer.unavailable(_UNAVAILABLE.get(code, "internal"))
+
+
+def _answered(answer: Answer, gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:
+    request, decision, redeemed = answer.request, answer.decision, answer.verified.redeemed
+    workload, user = answer.verified.workload, request.data().user
+    told = Told(
+        None if workload is None else str(workload.id),
+        None if user is None else f"{user.type}:{user.id}",
+        None if redeemed is None else redeemed.task.id,
+        None if redeemed is None else redeemed.chain[-1],
+        correlation,
+        decision.reason in CREDENTIAL_REASONS,
+    )
+    return envoy_answer.answer(decision, gate, told, consumed)
