@@ -16,7 +16,7 @@ class Gates:
         self._made: dict[str, tuple[Pep, Gate]] = {}
 
     def of(self, peer: Peer, user_types: frozenset[str]) -> Gate | None:
-        """None for a caller that speaks for itself alone. `user_types` are all that there are, for an entry that says `*`."""
+        """None for a caller that speaks for itself. `user_types` are all that there are, for an entry that says `*`."""
         pep = peer.gate
         if pep is None:
             return None

@@ -113,7 +113,7 @@ class Checks:
 
     def _verify(self, standing: Standing, ask: Ask, place: Place, now: int) -> Verified:
         workload: VerifiedWorkload | VerifiedToken | None = place.caller if ask.itself else None
-        if ask.shown is not None and place.gate is not None:
+        if not ask.itself and ask.shown is not None and place.gate is not None:
             workload = self._shown.verify(ask.shown, place.gate, standing.trust, now)
         user: EntityLike | None = ask.user
         user_ends = FOREVER

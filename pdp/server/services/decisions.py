@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from pdp.errors import PdpError
 from pdp.model.ask import Ask
@@ -33,7 +33,7 @@ def decision_handlers(desk: Desk) -> Handlers:
             raise unfit(asks)
         return wire.write_many([_result(desk, ask, peer, gate) for ask in asks], explain=explains(gate))
 
-    async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncIterator[bytes]:
+    async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
             gate = desk.gate(peer)
             ask = wire.read_check(raw, gate, desk.vocabulary)

@@ -1,4 +1,4 @@
-"""`envoy.service.auth.v3.Authorization`: what a gate asks of a request or a connection. Every path ends in a whole answer."""
+"""`envoy.service.auth.v3.Authorization`: what a gate asks. Every path ends in a whole answer."""
 
 from __future__ import annotations
 

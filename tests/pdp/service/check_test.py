@@ -11,7 +11,6 @@ import pdp
 from pdp.grants.grant import Bindings, EndReason, Scope, State
 from pdp.identity import TrustStore
 from pdp.model.ask import Ask
-from pdp.service.check import Place
 from pdp.service.recorded import Recording
 from pdp.tokens.compact import base64url
 from tests.pdp.grants.handles_world import sha256
@@ -62,7 +61,7 @@ AWAY: dict[str, tuple[Ask, str]] = {
     "another workload of the kind": (showing(*certificates("spiffe://dev.test/billing/other")), "task_misheld"),
     "another certificate of the workload": (showing(*certificates(ttl_us=HOUR // 2)), "wrong_key"),
     "another principal": (showing(*CERTIFICATES, principal=BATCH), "principal_mismatch"),
-    "a principal and no certificate": (showing(principal=API), "principal_mismatch"),
+    "a principal and no certificate": (showing(principal=API), "no_certificate"),
     "a bearer token of the workload": (
         showing(token=WORLD.token(API, "spiffe://dev.test/pdp", NOW, HOUR)), "proof_missing"),
     "the caller itself, and there is none": (replace(ASK, itself=True), "task_misheld"),
@@ -149,7 +148,7 @@ def test_stale_knowledge_of_grants_denies_everything() -> None:
 
 
 @pytest.mark.parametrize(("noun", "name"), [("workload", API), ("credential", GRANT.binding.certificate),
-    ("trust_domain", "dev.test"), ("gate", PLACE.gate), ("opener", GRANT.opener)])  # fmt: skip
+    ("trust_domain", "dev.test"), ("gate", GATE), ("opener", GRANT.opener)])  # fmt: skip
 def test_what_was_revoked_is_denied_on_the_very_next_check(noun: str, name: str) -> None:
     desk = Desk()
     assert desk.reason() == "allowed"
@@ -213,7 +212,7 @@ def test_every_denial_before_policy_is_recorded_with_what_was_verified() -> None
     offered, ticks = Offered(), iter(range(1, 1000))
     desk = Desk(recording=Recording(offered, lambda: next(ticks)))
     desk.ask()
-    desk.ask(place=Place(GATE, "staging"))
+    desk.ask(place=replace(PLACE, environment="staging"))
     desk.ask(showing(b"x"))
     allowed, wrong, unread = offered.entries
     assert allowed[1].allowed

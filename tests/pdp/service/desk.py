@@ -20,9 +20,10 @@ from pdp.grants.handles import Handles
 from pdp.grants.index import Index
 from pdp.grants.issuer_keys import first_keys
 from pdp.grants.replay import ReplayMemory
-from pdp.identity import Verifier, thumbprint
+from pdp.identity import ShownVerifier, Verifier, thumbprint
 from pdp.model.ask import Ask, Shown
 from pdp.model.ask import Target as ProofTarget
+from pdp.model.gates import Gate
 from pdp.service.check import Answer, Checks, Place
 from pdp.service.standing import Standing
 from pdp.tokens.compact import digest
@@ -118,7 +119,8 @@ ASK = Ask(
     target=TARGET,
     destination=LEDGER,
 )
-PLACE = Place(GATE, "prod")
+GATEWAY = Gate(GATE, "prod", frozenset({"dev.test", "other.test"}), frozenset({LEDGER}))
+PLACE = Place(GATEWAY, "prod")
 
 
 class Desk:
@@ -134,7 +136,9 @@ class Desk:
         policy = Policy(BUNDLE, "desk", DecisionCache(1000, 60 * SECOND, Lock()))
         self.standing = Standing(Snapshot(policy, self.data.world), TRUST, index, KEYS, {}, HOUR)
         self.memory = ReplayMemory(NOW - HOUR, Lock())
-        self.checks = Checks(Decider(), Verifier("spiffe://dev.test/pdp"), Handles(NAMES), self.memory, **more)
+        self.checks = Checks(
+            Decider(), ShownVerifier(Verifier("spiffe://dev.test/pdp")), Handles(NAMES), self.memory, **more
+        )
 
     def put(self, **changes: Any) -> None:
         self.standing = replace(self.standing, **changes)
