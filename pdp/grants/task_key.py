@@ -45,7 +45,7 @@ class TaskKey:
         nonce: str | None = None,
         life_us: int = LIFE_US,
     ) -> str:
-        """The value of a `task-proof` header for one request. `jti` is 128 random bits, new each time; `url` has no query."""
+        """The value of a `task-proof` header for one request. `jti`: 128 random bits, new each time; `url`: no query."""
         if not SECOND_US <= life_us <= LIFE_US_MAX:
             raise PdpError("invalid_argument", "a proof lives from one second to sixty")
         issued = now // SECOND_US
