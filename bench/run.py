@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import casbin_rbac, decide, hospital, identity, record
+from bench import casbin_rbac, decide, handles, hospital, identity, record
 from bench import compile as compiling
 from bench.report import Report, finish, joined, machine, show
 
@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "change": compiling.measure_change,
     "check": compiling.measure_check,
     "identity": identity.measure,
+    "handles": handles.measure,
     "record": record.measure,
 }
 

@@ -46,6 +46,10 @@ from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
 from pdp.grants.life import STEPS
 from pdp.grants.reasons import REASONS
+from pdp.grants.issuer_keys import KeyState
+from pdp.grants.people import Issuer
+from pdp.grants.proof import ProofRules
+from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS, Options
 from pdp.sdk import asgi, grpc_server, sqlalchemy
 
@@ -309,6 +313,18 @@ def test_every_code_and_step_of_grants_is_in_their_page() -> None:
 def test_every_option_of_identity_is_in_its_page() -> None:
     told = code_spans("identity.md")
     assert [f.name for f in dataclasses.fields(Options) if f.name not in told] == []
+
+
+def test_every_refusal_of_handles_and_proofs_is_in_their_page() -> None:
+    told = re.findall(r"^\| `([a-z0-9_]+)` \| ([A-Z]+-\d+) \| (.+?) \|$", read("handles.md"), re.MULTILINE)
+    assert told == [(code, rule.number, rule.says) for code, rule in HANDLE_REFUSALS.items()]
+
+
+def test_every_option_of_people_and_proofs_is_in_their_page() -> None:
+    told = code_spans("handles.md")
+    fields = [*dataclasses.fields(Issuer), *dataclasses.fields(ProofRules)]
+    assert [f.name for f in fields if f.name not in told] == []
+    assert [state.value for state in KeyState if state.value not in told] == []
 
 
 def test_links_lead_somewhere() -> None:
