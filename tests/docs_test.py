@@ -51,7 +51,11 @@ from pdp.grants.people import Issuer
 from pdp.grants.proof import ProofRules
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS, Options
+from pdp.model.gates import TELLS, Gate
 from pdp.sdk import asgi, grpc_server, sqlalchemy
+from pdp.wire.envoy_answer import UNAVAILABLE_REASONS
+from pdp.wire.envoy_headers import CREDENTIALS
+from pdp.wire.refusals import UNFIT
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -325,6 +329,16 @@ def test_every_option_of_people_and_proofs_is_in_their_page() -> None:
     fields = [*dataclasses.fields(Issuer), *dataclasses.fields(ProofRules)]
     assert [f.name for f in fields if f.name not in told] == []
     assert [state.value for state in KeyState if state.value not in told] == []
+
+
+def test_every_refusal_of_a_message_is_in_the_page_of_envoy() -> None:
+    told = re.findall(r"^\| `([a-z0-9_]+)` \| (\S+) \| (\d+) \| (.+?) \|$", read("envoy.md"), re.MULTILINE)
+    assert told == [(code, rule.number, str(rule.status), rule.says) for code, rule in UNFIT.items()]
+
+
+def test_every_word_of_a_gate_is_in_the_page_of_envoy() -> None:
+    words = {f.name for f in dataclasses.fields(Gate) if f.init} | set(CREDENTIALS) | set(TELLS) | set(UNAVAILABLE_REASONS)
+    assert words - code_spans("envoy.md") == set()
 
 
 def test_links_lead_somewhere() -> None:
