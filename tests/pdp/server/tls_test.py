@@ -114,6 +114,8 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> object:
     folder = tmp_path_factory.mktemp("shared")
     identities = Identities(folder)
     with running(production(folder, identities)) as server:
+        with channel(server.address, identities.credentials(GATE)) as opened:
+            assert call(opened, *WHO)  # so that a refusal below is about the certificate
         yield identities, server.address
 
 
