@@ -60,7 +60,7 @@ class Identities:
 
     def __init__(self, folder: Path, name: str = DOMAIN) -> None:
         self.folder = folder
-        self.domain = create_domain(folder / f"ca-{name}", name, now_us(), 86_400_000_000)[0]
+        self.domain = create_domain(folder / f"ca-{name}", name, now_us(), 365 * 86_400_000_000)[0]
         self.bundle = folder / f"{name}.json"
         self.bundle.write_bytes(self.domain.bundle_document())
 
