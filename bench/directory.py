@@ -1,8 +1,8 @@
 """Much data: 100,000 allow rules as rows of a relation, a million records, and one change: `python -m bench.directory`.
 
 Each directory is loaded from an NDJSON file by `Engine.load`, as a service would, in a process of its own, whose peak of
-resident memory is what the kernel says of it (`VmHWM`, so Linux only), interpreter and all. Beside the rows stands Cedar with
-as many permits, one for each pair of user and resource, parsed in a process of its own and asked as it is asked from
+resident memory is what the kernel says of it (`VmHWM`, so Linux only), interpreter and all. Beside the rows stands Cedar
+with as many permits, one for each pair of user and resource, parsed in a process of its own and asked as it is asked from
 Python. A million records are people in a thousand groups. An upsert is one record, put through `engine.directory`.
 """
 

@@ -227,7 +227,8 @@ def _plot(wards: dict[int, Ward]) -> Plot:
         line("Cedar's engine", "cedar_engine", True),
         line("our function", "took"),
     )
-    return Plot("rules-hospital", "hospital: p50 of a decision by number of rules", "rules", "microseconds", lines, log_x=True)
+    title = "hospital: p50 of a decision by number of rules"
+    return Plot("rules-hospital", title, "rules", "microseconds", lines, log_x=True)
 
 
 # ---- the scenario

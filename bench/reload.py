@@ -3,7 +3,7 @@
 A thread asks a prepared request two thousand times a second, at moments fixed beforehand; another reloads. Each question
 has two times: of the check itself, and from the moment at which it was due until it was answered, which counts what
 the asking thread waited for the interpreter (a closed loop, or one that only times the check, would not see that). What is
-usual is measured just before and just after in the same way. `busy` is the same asking beside a thread that counts: what CPython
+usual is measured just before and just after in the same way. The same asking beside a thread that counts shows what CPython
 does to any thread beside one that computes. The last row is a reload with a shorter switch interval of the interpreter.
 """
 

@@ -1,7 +1,8 @@
 """Every benchmark in one go: `python -m bench.run`, or `--quick` for a minute's worth.
 
 Each runs in a process of its own, one after the other, so that none inherits another's heap. The tables are printed, and a
-full run puts them into README.md and draws its plots. Ends with 1 when a decision differs from a peer's; a missed goal is news.
+full run puts them into README.md and draws its plots. Ends with 1 when a decision differs from a peer's; a missed goal is
+news.
 """
 
 from __future__ import annotations

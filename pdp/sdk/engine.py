@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from language import FOREVER, Bundle, World
+from language import FOREVER, Bundle, RequestData, World
 from language import Directory as Data
 from pdp.engine.cache import ENTRIES_MAX, DecisionCache
 from pdp.engine.cache_report import CacheReport, report_cache
@@ -22,7 +22,17 @@ from pdp.engine.decide import Decider, Explanation
 from pdp.engine.snapshot import Policy, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
-from pdp.model.request import NOTHING, EntityLike, Request, Task, Workload, credential_of, moment, request_data
+from pdp.model.request import (
+    NOTHING,
+    Credential,
+    EntityLike,
+    Request,
+    Task,
+    Workload,
+    credential_of,
+    moment,
+    request_data,
+)
 from pdp.sdk.clock import Clock
 from pdp.sdk.directory import Directory
 from pdp.sdk.watch import Watch
@@ -100,12 +110,15 @@ class Engine:
 
     # ---- asking
 
+    @overload
+    def check(self, request: Request, *, now: Any = None) -> Decision: ...
+
+    @overload
     def check(
         self,
-        request: Request | None = None,
         *,
-        action: str | None = None,
-        resource: EntityLike | None = None,
+        action: str,
+        resource: EntityLike,
         workload: str | Workload | None = None,
         user: EntityLike | None = None,
         task: Task | None = None,
@@ -114,31 +127,24 @@ class Engine:
         location: Mapping[str, Any] | None = None,
         proof: Sequence[str] | frozenset[str] = (),
         now: Any = None,
-    ) -> Decision:
+    ) -> Decision: ...
+
+    def check(self, request: Request | None = None, *, now: Any = None, **told: Any) -> Decision:
         """Decides a prebuilt `Request`, or one told in keywords. `now` is for tests and replays."""
+        # Keywords that nobody gave cost as much as a lookup each, so the known answer comes before they have names.
         at = self._clock() if now is None else moment(now, "now")
-        if request is not None:
-            if action or resource or workload or user or task or context or gate or location or proof:
-                raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
-            try:
-                memo = request.memo
-            except AttributeError:
-                raise _no_request(request) from None
-            if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
-                return Decision(memo.settled, next(self._numbers))
-            return self._decider.decide(self._snapshot, request, at)
-        told = request_data(
-            action,
-            resource,
-            workload,
-            user,
-            task,
-            NOTHING if context is None else context,
-            gate,
-            NOTHING if location is None else location,
-            proof,
-        )
-        return self._decider.decide_once(self._snapshot, told, credential_of(workload), at)
+        if request is None:
+            asked, credential = _told(**told)
+            return self._decider.decide_once(self._snapshot, asked, credential, at)
+        if told:
+            _refuse_both(told)
+        try:
+            memo = request.memo
+        except AttributeError:
+            raise _no_request(request) from None
+        if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
+            return Decision(memo.settled, next(self._numbers))
+        return self._decider.decide(self._snapshot, request, at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
         """Decides several requests by one snapshot and at one moment."""
@@ -211,6 +217,31 @@ class Engine:
         denials = FOREVER if options.denials is None else options.denials // timedelta(microseconds=1)
         cache = DecisionCache(options.cache_entries, denials, threading.Lock()) if options.cache_entries else None
         return Policy(bundle, self._instance, cache)
+
+
+def _told(
+    *,
+    action: str | None = None,
+    resource: EntityLike | None = None,
+    workload: str | Workload | None = None,
+    user: EntityLike | None = None,
+    task: Task | None = None,
+    context: Mapping[str, Any] | None = None,
+    gate: Mapping[str, Any] | None = None,
+    location: Mapping[str, Any] | None = None,
+    proof: Sequence[str] | frozenset[str] = (),
+) -> tuple[RequestData, Credential | None]:
+    context, location = NOTHING if context is None else context, NOTHING if location is None else location
+    asked = request_data(action, resource, workload, user, task, context, gate, location, proof)
+    return asked, credential_of(workload)
+
+
+def _refuse_both(told: Mapping[str, Any]) -> None:
+    """A program may hand on keywords that hold nothing."""
+    if unknown := told.keys() - (_told.__kwdefaults__ or {}).keys():
+        raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
+    if any(told.values()):
+        raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
 
 
 def _demand_request(request: object) -> Request:
