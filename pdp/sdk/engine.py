@@ -38,6 +38,8 @@ from pdp.sdk.directory import Directory
 from pdp.sdk.watch import Watch
 from pdp.store.policy_folder import PolicyFolder
 
+_new = object.__new__
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -143,7 +145,10 @@ class Engine:
         except AttributeError:
             raise _no_request(request) from None
         if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
-            return Decision(memo.settled, next(self._numbers))
+            decision = _new(Decision)  # `Decision(...)` would be a call more
+            decision.settled = memo.settled
+            decision._number = next(self._numbers)
+            return decision
         return self._decider.decide(self._snapshot, request, at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
