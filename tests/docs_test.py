@@ -44,11 +44,11 @@ from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, TASK_FIELDS
 from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
-from pdp.grants.life import STEPS
-from pdp.grants.reasons import REASONS
 from pdp.grants.issuer_keys import KeyState
+from pdp.grants.life import STEPS
 from pdp.grants.people import Issuer
 from pdp.grants.proof import ProofRules
+from pdp.grants.reasons import REASONS
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS, Options
 from pdp.model.gates import TELLS, Gate
