@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -29,10 +28,15 @@ def serve(
     import asyncio
 
     from pdp.server.run import run
+    from pdp.server.supervisor import WorkerFailed
 
-    asyncio.run(run(found, _say))
+    try:
+        asyncio.run(run(found, _say))
+    except WorkerFailed as failed:  # it has said why
+        typer.echo(f"pdp: {failed.message}", err=True)
+        raise typer.Exit(failed.status) from None
     raise typer.Exit(OK)
 
 
-def _say(text: str, **_: Any) -> None:
+def _say(text: str) -> None:
     typer.echo(text, err=True)

@@ -68,6 +68,7 @@ class Gate:
     scheme: str = "https"
     #: Headers that it sets for the back end, each with what it tells (TELLS).
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    header_names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _demand(_is_workload(self.id), f"`{self.id[:80]}` is not the SPIFFE ID of a gate")
@@ -85,6 +86,7 @@ class Gate:
             )
             _demand(tells in TELLS, f"{name}: `{tells[:80]}` is not one of {', '.join(TELLS)}")
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
+        object.__setattr__(self, "header_names", frozenset(self.headers))
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -184,13 +184,13 @@ def _reference(value: object, where: str) -> tuple[str, str]:
 def _task(task: object) -> TaskData:
     if not isinstance(task, Task):
         raise _bad("task", task, "a pdp.Task")
-    if not isinstance(task.attributes, Mapping):
-        raise _bad("task.attributes", task.attributes, "a mapping")
     for name, value in (("kind", task.kind), ("opener", task.opener), ("holder", task.holder)):
         if type(value) is not str and (value is not None or name == "kind"):
             raise _bad(f"task.{name}", value, "a text")
     if type(task.covers) is not bool:
         raise _bad("task.covers", task.covers, "true or false")
+    if not isinstance(task.attributes, Mapping):
+        raise _bad("task.attributes", task.attributes, "a mapping")
     if task.started is None or task.ends is None:
         raise PdpError("invalid_request", "task: says neither when it `started` nor when it `ends`")
     return TaskData(

@@ -32,7 +32,7 @@ def write_request(
 ) -> bytes:
     """A CheckRequest. A workload or a task cannot be named, only shown: a server takes neither from a caller."""
     message = _CheckRequest()
-    put_request(message, request, shown)
+    _put(message, request, shown)
     if grant is not None:
         message.task.grant = grant
     if proof is not None:
@@ -49,8 +49,16 @@ def write_request(
 def write_requests(requests: Sequence[Request]) -> bytes:
     message = _CheckManyRequest()
     for request in requests:
-        put_request(message.requests.add(), request, None)
+        _put(message.requests.add(), request, None)
     return bytes(message.SerializeToString())
+
+
+def _put(into: Any, request: Request, shown: Shown | None) -> None:
+    """What a message cannot hold is no request."""
+    try:
+        put_request(into, request, shown)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PdpError("invalid_request", str(error)) from None
 
 
 def put_request(into: Any, request: Request, shown: Shown | None) -> None:

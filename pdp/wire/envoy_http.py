@@ -25,13 +25,13 @@ from pdp.wire.xfcc import chain_in
 
 CORRELATION_MAX = 128
 
-_GUARDED = frozenset((*CREDENTIALS, XFCC, PARTIAL_BODY, "x-request-id", "x-forwarded-for"))
+_CREDENTIALS = frozenset(CREDENTIALS)
 
 
 def read_http(attributes: Any, gate: Gate, routes: Routes) -> Ask:
     """What an HTTP request means, and what came with it."""
     http, source = attributes.request.http, attributes.source
-    headers = read_headers(http, _GUARDED.union(gate.headers) if gate.headers else _GUARDED)
+    headers = read_headers(http, gate.header_names)
     method, host, path = http.method, http.host, http.path
     _refuse_conflicts(http, headers, method, host, path)
     meaning = routes.http(method, host, path, headers)
@@ -114,6 +114,8 @@ def _body_sha256(http: Any, headers: Headers) -> bytes | None:
 
 def _consumed(headers: Headers, gate: Gate) -> tuple[str, ...]:
     """Credentials that end here (A-5): all of ours that came, and `authorization` where it is for us."""
+    if _CREDENTIALS.isdisjoint(headers):
+        return ()
     ignored = "authorization" if gate.bearer is Bearer.IGNORE else None
     return tuple([name for name in CREDENTIALS if name in headers and name != ignored])
 
