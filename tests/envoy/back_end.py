@@ -1,4 +1,4 @@
-"""Back ends: an HTTP/1.1 server that keeps what it received byte for byte, and a TCP server that answers with what it got."""
+"""Back ends: an HTTP/1.1 server that keeps what it received byte for byte, and a TCP server that sends back what it got."""
 
 from __future__ import annotations
 

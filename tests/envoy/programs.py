@@ -1,4 +1,4 @@
-"""The programs of a deployment, as processes: `pdp serve`, Envoy with the shipped configuration, and what `pdp dev` makes."""
+"""The programs of a deployment, as processes: `pdp serve`, and Envoy with the shipped configuration; and verbs of `pdp`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import typer
 import yaml
+from typer.testing import CliRunner
 
+from pdp.cli.dev import dev
 from tools.envoy import envoy
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,9 @@ class Program:
             threading.Event().wait(0.01)
         return value
 
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         self._process.send_signal(number)
         try:
@@ -61,11 +67,12 @@ class Program:
 
 
 def pdp(*arguments: str) -> str:
-    """A verb of the command line, which must end well."""
-    command = [sys.executable, "-c", "from pdp.cli.main import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    """A verb of the command line, in this process: a new one for each takes a second. It must end well."""
+    app = typer.Typer()
+    app.add_typer(dev, name="dev")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
 
 
 class Server(Program):

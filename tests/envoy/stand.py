@@ -23,6 +23,7 @@ from pdp.service.book import Book
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import Opening
 from pdp.service.tasks import Tasks
+from pdp.store.dev_domain import new_key, new_weak_key, open_domain, private_pem, write_files
 from pdp.store.grants.sqlite import SqliteStore
 from pdp.store.issuer_keys import open_issuer_keys
 from pdp.store.record_reader import read_record
@@ -69,17 +70,26 @@ class Identities:
         self.ca = folder / "ca"
         pdp("dev", "ca", str(self.ca), "--trust-domain", DOMAIN)
         self._folder = folder
-        self._made: dict[tuple[str, str, str], Path] = {}
+        self._made: dict[tuple[str, str], Path] = {}
 
-    def svid(self, spiffe_id: str, malformed: str = "", name: str = "") -> Path:
+    def svid(self, spiffe_id: str, name: str = "") -> Path:
         """The folder with `svid.pem` and `svid.key`; another `name` is another certificate of the same workload."""
-        key = spiffe_id, malformed, name
+        key = spiffe_id, name
         if key not in self._made:
             out = self._folder / "svids" / f"{len(self._made)}"
-            wrong = ("--malformed", malformed) if malformed else ()
-            pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out), "--ttl", "1h", *wrong)
+            pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out), "--ttl", "1h")
             self._made[key] = out
         return self._made[key]
+
+    def malformed(self, spiffe_id: str, what: str) -> Path:
+        """The same with one thing wrong: what `pdp dev svid --malformed` makes."""
+        key = new_weak_key() if what == "weak-key" else new_key()
+        now = time.time_ns() // 1000
+        chain = open_domain(self.ca).certificates(spiffe_id, key.public_key(), now, 3_600_000_000, what)
+        pem = "".join(map(ssl.DER_cert_to_PEM_cert, chain)).encode()
+        out = self._folder / "svids" / what
+        write_files(out, {"svid.pem": pem}, {"svid.key": private_pem(key)})
+        return out
 
     def context(self, svid: Path, alpn: str = "http/1.1") -> ssl.SSLContext:
         """Of a client with this SVID. Whom it reaches is not what is tested here."""
@@ -209,6 +219,7 @@ class Stand:
             socket.create_connection(("127.0.0.1", gate.port), WAIT_S) as plain,
             context.wrap_socket(plain, server_hostname=HOST) as connection,
         ):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield connection
 
     # ---- what was decided
@@ -218,8 +229,8 @@ class Stand:
 
         def find() -> Mapping[str, Any] | None:
             for _, line in read_record(self.record / "pdp"):
-                if line is not None and line.entry.get("id") == decision:
-                    return line.entry
+                if line is not None and line.kind == "decision" and line.data().get("id") == decision:
+                    return line.data()
             return None
 
         found: Mapping[str, Any] = wait_until(find, f"decision {decision} in the record")
