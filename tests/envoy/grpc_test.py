@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.envoy.programs import Envoy
+from tests.envoy.tunnel import Tunnel
 from tests.envoy.stand import BILLING, HOST, STRANGER, Stand
 
 
@@ -39,11 +41,50 @@ def service() -> Iterator[tuple[Service, int]]:
 
 @pytest.fixture(scope="module")
 def gate(stand: Stand, service: tuple[Service, int]) -> Envoy:
-    return stand.gate("http.yaml", "grpc", service=f"spiffe://prod.acme/ns/{'api'}", back_end_port=service[1])
+    return stand.gate("http.yaml", "grpc", back_end_port=service[1])
 
 
-def channel(stand: Stand, gate: Envoy, caller: str = BILLING) -> Any:
-    """HTTP/2 over mTLS. Names of SPIFFE are no host names, so TLS is a tunnel of our own before grpcio."""
-    svid = stand.identities.svid(caller)
-    port = stand.stack.enter_context(Tunnel(stand, gate, svid)).port
-    return grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.default_authority", HOST)])
+@contextmanager
+def channel(stand: Stand, gate: Envoy, caller: str = BILLING) -> Iterator[grpc.Channel]:
+    """HTTP/2 over mTLS. A name of SPIFFE is no host name, which grpcio insists on, so TLS is a tunnel of our own."""
+    with Tunnel(lambda: stand.connect(gate, stand.identities.svid(caller), "h2")) as tunnel:
+        address = f"127.0.0.1:{tunnel.port}"
+        with grpc.insecure_channel(address, [("grpc.default_authority", HOST)]) as found:
+            yield found
+
+
+def test_a_call_is_decided_and_comes_through(stand: Stand, gate: Envoy, service: tuple[Service, int]) -> None:
+    with channel(stand, gate) as found:
+        metadata = (("x-workload", "spiffe://prod.acme/root"),)
+        assert found.unary_unary("/app.Pages/Read")(b"question", metadata=metadata, timeout=10) == b"question"
+    call = service[0].calls[-1]
+    assert (call["method"], call["x-workload"]) == ("/app.Pages/Read", BILLING)
+    assert stand.decided(call["x-decision"])["request"]["resource"] == ["Page", "grpc"]
+
+
+def test_a_stream_is_decided_once_when_it_begins(stand: Stand, gate: Envoy, service: tuple[Service, int]) -> None:
+    with channel(stand, gate) as found:
+        questions = (f"{n}".encode() for n in range(50))
+        assert [*found.stream_stream("/app.Pages/Watch")(questions, timeout=10)] == [f"{n}".encode() for n in range(50)]
+    call = service[0].calls[-1]
+    assert stand.decided(call["x-decision"])["request"]["resource"] == ["Page", "stream"]
+
+
+@pytest.mark.parametrize(
+    ("method", "caller", "status"),
+    [
+        ("/app.Pages/Read", STRANGER, grpc.StatusCode.PERMISSION_DENIED),
+        ("/app.Pages/Write", BILLING, grpc.StatusCode.PERMISSION_DENIED),
+        ("/app.pages/Read", BILLING, grpc.StatusCode.PERMISSION_DENIED),
+        ("/app.Pages//Read", BILLING, grpc.StatusCode.INTERNAL),  # HTTP 400, in Envoy's words for gRPC
+        ("//app.Pages/Read", BILLING, grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_other_calls_are_denied(
+    stand: Stand, gate: Envoy, service: tuple[Service, int], method: str, caller: str, status: grpc.StatusCode
+) -> None:
+    before = len(service[0].calls)
+    with channel(stand, gate, caller) as found, pytest.raises(grpc.RpcError) as failed:
+        found.unary_unary(method)(b"question", timeout=10)
+    assert failed.value.code() is status, failed.value
+    assert len(service[0].calls) == before
