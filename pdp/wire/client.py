@@ -13,6 +13,7 @@ from pdp.errors import PdpError
 from pdp.model.ask import Shown, Target
 from pdp.model.decision import Decision, Settled
 from pdp.model.request import Request, Resource
+from pdp.model.told import ToldConjunct, ToldExplanation, ToldRule
 from pdp.wire.messages import PDP, DecodeError
 from pdp.wire.refusals import Unfit
 from pdp.wire.values import moment_of, put_entity, put_record
@@ -140,3 +141,25 @@ def _parse(kind: Any, raw: bytes) -> Any:
     except DecodeError:
         pass
     raise PdpError("invalid_answer", "the answer is not a message of pdp.v1")
+
+
+def write_explain(request: Request, shown: Shown | None = None, grant: str | None = None, proof: str | None = None) -> bytes:
+    message = PDP.ExplainRequest()
+    message.request.MergeFromString(write_request(request, shown, grant, proof))
+    return bytes(message.SerializeToString())
+
+
+def read_explanation(raw: bytes) -> ToldExplanation:
+    """The decision in an ExplainResponse, with every rule that was considered."""
+    message = _parse(PDP.ExplainResponse, raw)
+    if not message.HasField("decision"):
+        raise PdpError("invalid_answer", "the answer has no decision in it")
+    return ToldExplanation(decision_of(message.decision), tuple(_rule_of(rule) for rule in message.rules))
+
+
+def _rule_of(told: Any) -> ToldRule:
+    conjuncts = tuple(
+        ToldConjunct(c.clause, c.text, c.truth, tuple((r.source, r.value) for r in c.readings), c.error or None)
+        for c in told.conjuncts
+    )
+    return ToldRule(told.rule, told.effect, told.truth, told.place, told.because or None, conjuncts)
