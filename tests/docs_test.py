@@ -45,8 +45,10 @@ from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
 from pdp.grants.issuer_keys import KeyState
+from pdp.grants.life import STEPS
 from pdp.grants.people import Issuer
 from pdp.grants.proof import ProofRules
+from pdp.grants.reasons import REASONS
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS, Options
 from pdp.sdk import asgi, grpc_server, sqlalchemy
@@ -297,6 +299,15 @@ def verbs_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
 def test_every_refusal_is_in_the_page_of_identity() -> None:
     told = re.findall(r"^\| `([a-z0-9_]+)` \| ([A-Z]+-\d+) \| (.+?) \|$", read("identity.md"), re.MULTILINE)
     assert told == [(code, rule.number, rule.says) for code, rule in REFUSALS.items()]
+
+
+def test_every_code_and_step_of_grants_is_in_their_page() -> None:
+    told = re.findall(r"^\| `([a-z_]+)` \| (check|step|check, step) \| (.+?) \|$", read("grants.md"), re.MULTILINE)
+    assert told == [(code, ", ".join(sorted(reason.where)), reason.says) for code, reason in REASONS.items()]
+    for step in STEPS:
+        before = ", ".join("nothing" if state is None else f"`{state.value}`" for state in step.before)
+        after = ", ".join(f"`{state.value}`" for state in step.after)
+        assert f"| `{step.name}` | {before} | {after} | {step.who} |" in read("grants.md")
 
 
 def test_every_option_of_identity_is_in_its_page() -> None:

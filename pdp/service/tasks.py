@@ -15,7 +15,7 @@ from pdp.grants.approval import agreement, may_approve
 from pdp.grants.grant import Bindings, EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
-from pdp.grants.redeem import Redeemed, Shown, redeem
+from pdp.grants.redeem import Fits, Redeemed, Shown, redeem
 from pdp.grants.scope import resource_ancestors
 from pdp.record import BINDING_REASONS, Recorder, ReuseCounts, Step, SuspendAfter
 from pdp.service.approving import Yes, plan_approve, plan_reject
@@ -37,6 +37,7 @@ class Tasks:
         self.book = book
         self.rules = rules
         self._recorder = recorder
+        self._fits = Fits()
         self._reuse = None if suspend_after is None else ReuseCounts(suspend_after)
 
     # ---- giving
@@ -169,7 +170,7 @@ class Tasks:
             raise Refused("grants_stale")
         resource = (told.resource.type, told.resource.id)
         above = resource_ancestors(world, told.resource, told.resource_told)
-        return redeem(index.chain(grant_id), shown, now, world, told.action, resource, above)
+        return redeem(index.chain(grant_id), shown, now, world, told.action, resource, above, self._fits)
 
     def consume(self, redeemed: Redeemed) -> None:
         """Takes the uses of grants that have a number of them. After an allow, before it is answered."""

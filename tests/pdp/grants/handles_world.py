@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pdp.grants.grant import Bindings, Grant, Permit, Scope, State, Target
 from pdp.grants.handle import Names, make_handle
 from pdp.grants.issuer_keys import first_keys
-from pdp.grants.proof import ProofRules, ProvenRequest, Shown, verify_task_proof
+from pdp.grants.proof import Asked, ProofRules, ProvenRequest, verify_task_proof
 from pdp.grants.refusals import HANDLE_REFUSALS, Refused
 from pdp.grants.replay import ReplayMemory
 from pdp.identity.dev.tokens import TokenShape, key_id_for, public_jwk, sign_token
@@ -61,7 +61,7 @@ HANDLE = make_handle(GRANT, NAMES, KEYS, NOW)
 
 RULES = ProofRules()
 BODY = b'{"amount": 3}'
-SHOWN = Shown("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, BODY)
+SHOWN = Asked("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, BODY)
 PROOF = TokenShape(
     {"alg": "ES256", "typ": "task-proof+jwt", "jwk": public_jwk(TASK_KEY)},
     {
@@ -97,7 +97,7 @@ def changed(members: Any, changes: dict[str, Any]) -> dict[str, Any]:
 GOOD_PROOF = proof_claims()
 
 
-def prove(*proofs: str, shown: Shown = SHOWN, now: int = NOW, used: Any = None, rules: ProofRules = RULES) -> ProvenRequest:
+def prove(*proofs: str, shown: Asked = SHOWN, now: int = NOW, used: Any = None, rules: ProofRules = RULES) -> ProvenRequest:
     return verify_task_proof(proofs, shown, memory() if used is None else used, now, rules)
 
 
