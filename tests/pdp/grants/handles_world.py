@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import HealthCheck, settings
 
 from pdp.grants.grant import Bindings, Grant, Permit, Scope, State, Target
 from pdp.grants.handle import Names, make_handle
@@ -19,6 +21,14 @@ from pdp.grants.refusals import HANDLE_REFUSALS, Refused
 from pdp.grants.replay import ReplayMemory
 from pdp.identity.dev.tokens import TokenShape, key_id_for, public_jwk, sign_token
 from pdp.tokens.compact import base64url, digest, read_compact
+
+#: `PDP_TEST_CASES` makes each property test try so many.
+fuzz = settings(
+    max_examples=int(os.environ.get("PDP_TEST_CASES", "100")),
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
