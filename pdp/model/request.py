@@ -184,10 +184,10 @@ def _reference(value: object, where: str) -> tuple[str, str]:
 def _task(task: object) -> TaskData:
     if not isinstance(task, Task):
         raise _bad("task", task, "a pdp.Task")
-    if not isinstance(task.attributes, Mapping):
-        raise _bad("task.attributes", task.attributes, "a mapping")
     if type(task.covers) is not bool:
         raise _bad("task.covers", task.covers, "true or false")
+    if not isinstance(task.attributes, Mapping):
+        raise _bad("task.attributes", task.attributes, "a mapping")
     if task.started is None or task.ends is None:
         raise PdpError("invalid_request", "task: says neither when it `started` nor when it `ends`")
     return TaskData(
