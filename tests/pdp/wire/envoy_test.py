@@ -226,8 +226,8 @@ ROWS: dict[str, tuple[str, Callable[[Any], None], str, dict[str, Any]]] = {
     "empty-path": ("11", to_path(""), "malformed_path", {}),
     "utf8-overlong": ("12", to_path("/tables/%c0%af"), "malformed_path", {}),
     "utf8-raw": ("12", to_path("/tables/caf\u00e9"), "malformed_path", {}),
-    "method-in-lower-case": ("13", by_method("get"), "malformed_method", {}),
-    "method-with-a-blank": ("13", by_method("GET "), "malformed_method", {}),
+    "method-in-lower-case": ("13", by_method("get"), "no_route", {}),
+    "method-with-a-blank": ("13", by_method("GET "), "no_route", {}),
     "method-unknown": ("13", by_method("PROPFIND"), "no_route", {}),
     "method-overridden": (
         "13",
