@@ -177,7 +177,7 @@ def _fill(denied: Any, status: int, reason: str, body: dict[str, Any]) -> None:
     text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     if len(text) > BODY_BYTES_MAX:
         text = json.dumps({k: body[k] for k in ("reason", "decision") if k in body}, separators=(",", ":"))
-    denied.body = text + "\n"
+    denied.body = text
 
 
 def _failed(reason: str, says: str) -> Answer:
