@@ -65,6 +65,15 @@ def _put(into: Any, request: Request, shown: Shown | None) -> None:
 def put_request(into: Any, request: Request, shown: Shown | None) -> None:
     if request.workload is not None or request.task is not None or request.gate is not None or request.proof:
         raise PdpError("invalid_request", "workload, task, gate and proof are what a server verifies, and not told to it")
+    try:
+        _put(into, request, shown)
+        return
+    except (TypeError, ValueError):  # of protobuf: a number for a text, half of a surrogate pair
+        pass
+    raise PdpError("invalid_request", "the request holds a value of the wrong type, or a text that is none")
+
+
+def _put(into: Any, request: Request, shown: Shown | None) -> None:
     into.action = request.action
     put_entity(into.resource, _resource(request.resource))
     put_record(into.context, request.context)
@@ -74,10 +83,13 @@ def put_request(into: Any, request: Request, shown: Shown | None) -> None:
         into.subject.certificates.extend(shown.certificates)
         if shown.token is not None:
             into.subject.token = shown.token
-    if "ip" in request.location:
-        into.location.ip = request.location["ip"]
-    if "port" in request.location:
-        into.location.port = request.location["port"]
+    for name, value in request.location.items():
+        if name not in _LOCATION or type(value) is not _LOCATION[name]:  # protobuf takes True for a port
+            raise PdpError("invalid_request", "a location has an `ip`, which is a text, and a `port`, which is an integer")
+        setattr(into.location, name, value)
+
+
+_LOCATION = {"ip": str, "port": int}
 
 
 def _resource(entity: Any) -> Resource:
