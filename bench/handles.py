@@ -25,7 +25,7 @@ from pdp.grants.grant import Bindings, Grant, Permit, Scope, State, Target
 from pdp.grants.handle import Names, make_handle, read_handle
 from pdp.grants.handles import Handles
 from pdp.grants.issuer_keys import first_keys
-from pdp.grants.proof import Shown, verify_task_proof
+from pdp.grants.proof import Asked, verify_task_proof
 from pdp.grants.replay import ReplayMemory, Use
 from pdp.grants.store import Put
 from pdp.identity.dev.tokens import TokenShape, key_id_for, public_jwk, sign_token
@@ -112,7 +112,7 @@ def _handles(shown: int) -> tuple[str, Any, Any, list[str]]:
 
 def _proofs(shown: int) -> tuple[str, Any, Any, list[str]]:
     key, memory = _key(), Unending()
-    said = Shown(TARGET, "GET", URL, "h" * 43, key_id_for(key), b"")
+    said = Asked(TARGET, "GET", URL, "h" * 43, key_id_for(key), b"")
     claims = {"aud": TARGET, "htm": "GET", "htu": URL, "gth": said.handle, "iat": NOW // 10**6, "exp": NOW // 10**6 + 30}
     header = {"alg": "ES256", "typ": "task-proof+jwt", "jwk": public_jwk(key)}
     tokens = [sign_token(TokenShape(header, {**claims, "jti": f"{n:022}"}), key) for n in range(shown)]

@@ -59,7 +59,7 @@ from pdp.wire.refusals import UNFIT
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-GENERATED = ("diagnostics.md",)
+GENERATED = ("diagnostics.md", "api.md")
 TEMPLATE = ROOT / "pdp" / "cli" / "template"
 REFERENCE = "language.md"
 PAGES = tuple(sorted(p.name for p in DOCS.glob("*.md") if p.name not in GENERATED))

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from pdp.cli.report import OK
+from pdp.errors import PdpError
 
 
 def serve(
@@ -26,7 +27,10 @@ def serve(
         typer.echo(show_config(found))
         raise typer.Exit(OK)
     import asyncio
+    from importlib.util import find_spec
 
+    if find_spec("grpc") is None:
+        raise PdpError("invalid_argument", "`pdp serve` needs grpcio: install `bulkhead-pdp[server]`")
     from pdp.server.run import run
     from pdp.server.supervisor import WorkerFailed
 

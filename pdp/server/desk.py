@@ -27,6 +27,7 @@ from pdp.server.peer import Peer
 from pdp.service.check import Answer, Checks, Place
 from pdp.service.recorded import Recording
 from pdp.service.standing import Standing
+from pdp.wire.decision import GateWords
 from pdp.wire.envoy_path import Routes
 
 
@@ -47,6 +48,8 @@ class Desk:
         )
         self._routes = Routes(parts.engine.bundle)
         self._routes_of: Bundle = parts.engine.bundle
+        self._words_of = self.vocabulary
+        self._words = GateWords.of(self._words_of)
         self._standing = self._stand()
 
     def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
@@ -89,6 +92,13 @@ class Desk:
         if self._routes_of is not bundle:
             self._routes, self._routes_of = Routes(bundle), bundle
         return self._routes
+
+    def words(self) -> GateWords:
+        """What only a gate can say, by the vocabulary in force."""
+        vocabulary = self.vocabulary
+        if self._words_of is not vocabulary:
+            self._words, self._words_of = GateWords.of(vocabulary), vocabulary
+        return self._words
 
     def _stand(self) -> Standing:
         engine, trust, grants = self.parts.engine, self.parts.trust, self.grants

@@ -42,8 +42,9 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)", re.ASC
 
 def read_headers(http: Any, own: frozenset[str]) -> Headers:
     """By lower-case name, each with all its values. `own` are headers that the gate sets, which must have no look-alike."""
-    joined, raw = http.headers, http.header_map.headers
-    if raw:
+    joined = http.headers
+    if http.HasField("header_map"):
+        raw = http.header_map.headers
         if joined:
             raise Unfit("ambiguous_headers")
         if len(raw) > HEADERS_MAX:

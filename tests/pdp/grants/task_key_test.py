@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pdp.errors import PdpError
 from pdp.grants.grant import Bindings
 from pdp.grants.handle import make_handle, read_handle
-from pdp.grants.proof import ProofRules, Shown
+from pdp.grants.proof import Asked, ProofRules
 from pdp.grants.task_key import TaskKey
 from pdp.tokens.compact import digest
-from tests.pdp.grants.handles_world import GRANT, KEYS, NAMES, NOW, SECOND, key, prove, refused
+from tests.pdp.grants.handles_world import GRANT, KEYS, NAMES, NOW, SECOND, key, prove, refused, sha256
 
 KEY = TaskKey(key())
 HANDLE = make_handle(replace(GRANT, binding=Bindings(key=KEY.thumbprint)), NAMES, KEYS, NOW)
@@ -27,7 +27,7 @@ def made(**changes: object) -> str:
 
 def test_a_proof_of_a_holder_is_accepted() -> None:
     handle = read_handle(HANDLE, NAMES, KEYS, NOW)
-    shown = Shown(TARGET, "PUT", URL, digest(HANDLE), handle.key, b"x", body_required=True)
+    shown = Asked(TARGET, "PUT", URL, digest(HANDLE), handle.key, sha256(b"x"), body_required=True)
     assert prove(made(body=b"x"), shown=shown).covers_body
     assert prove(made(body=b"x", nonce="n1"), shown=shown, rules=ProofRules(nonces=frozenset({"n1"})))
     refused("proof_without_body", lambda: prove(made(), shown=shown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from secrets import token_hex
@@ -13,8 +14,9 @@ from pdp.grants.grant import EndReason, Grant
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Change, Changes, Committed, Conflict, Expect, Put, Unavailable
+from pdp.service.giving import Child, Opening
 from pdp.store.grants.memory import MemoryStore
-from tests.pdp.service.world import CI, OPS, World, tied, workload
+from tests.pdp.service.world import API, CI, HELPER, OPS, World, tied, workload
 
 
 class Failing(MemoryStore):
@@ -139,6 +141,54 @@ def test_a_grant_that_there_is_not(grant_id: Any) -> None:
     world = World()
     with pytest.raises(Refused, match="grant_unknown"):
         world.tasks.book.index.chain(grant_id)
+
+
+def test_what_ended_long_ago_is_forgotten_whole_and_its_id_never() -> None:
+    world = World()
+    root = world.open()
+    child = world.delegate(root)
+    world.tasks.end(world.at, workload(API), child.id)
+    kept = world.open()
+    world.now += 1
+    assert world.tasks.forget(world.at, world.now) == 0  # its root is active
+    world.tasks.end(world.at, workload(CI), root.id)
+    assert world.tasks.forget(world.at, world.now) == 0  # it ended now, not before
+    world.now += 1
+    assert world.tasks.forget(world.at, world.now) == 2
+    index = world.tasks.book.index
+    assert (dict(index.by_task), dict(index.children)) == ({kept.task: frozenset({kept.id})}, {})
+    for grant in (root, child):
+        assert world.check(grant, shown=world.shown(kept)).reason == "task_ended"
+    moment = replace(world.at, new_id=lambda: root.id)
+    asked = Opening("invoicing", API, {"tenant": "acme"}, binding=tied("api"))
+    assert world.refused(lambda: world.tasks.open(moment, workload(CI), asked)) == "id_taken"
+    fresh = World(store=world.store)
+    assert dict(fresh.tasks.book.index.by_task) == dict(index.by_task)
+
+
+def test_many_threads_take_steps_and_none_is_lost() -> None:
+    world = World()
+    world.tasks.book.lock = threading.Lock()
+    root = world.open(binding=tied("root"))
+    found: list[Grant] = []
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            ask = Child(HELPER, tied(f"{number} {turn}"))
+            found.append(world.tasks.delegate(world.at, workload(API, "root"), root.id, ask))
+            if turn % 2:
+                world.tasks.end(world.at, workload(API), found[-1].id)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    index = world.tasks.book.index
+    assert len(found) == len({grant.id for grant in found}) == 120
+    assert sorted(each.id for each in index.below(root.id)) == sorted(grant.id for grant in found)
+    fresh = Index().fed(world.store.changes(0, ""))
+    assert dict(fresh.grants) == dict(index.grants)
 
 
 def test_one_lock_is_held_for_a_step_and_none_for_a_check() -> None:

@@ -425,6 +425,36 @@ def test_c13_nobody_in_the_chain_approves_a_child() -> None:
     assert world.check(child, *SHIP).allowed
 
 
+def test_c13_a_child_that_was_approved_late_ends_with_its_parent() -> None:
+    world = World()
+    root = world.release()
+    world.approve(root, "ada")
+    root = world.approve(root, "bob")
+    child = world.delegate(root)
+    world.approve(child, "ada")
+    world.now += MINUTE
+    child = world.approve(child, "bob")
+    assert (child.started, child.ends) == (root.started, root.ends)
+
+
+@pytest.mark.parametrize("step", ["end", "suspend", "expire"])
+def test_c13_a_child_is_not_approved_when_what_is_above_it_stopped(step: str) -> None:
+    world = World()
+    root = world.release()
+    world.approve(root, "ada")
+    root = world.approve(root, "bob")
+    child = world.delegate(root)
+    world.approve(child, "ada")
+    if step == "end":
+        world.tasks.end(world.at, workload(CI), root.id)
+    elif step == "suspend":
+        world.tasks.suspend(world.at, workload(CI), root.id, "wait")
+    else:
+        world.now = root.ends
+    code = "task_suspended" if step == "suspend" else "task_ended"
+    assert world.refused(lambda: world.approve(child, "bob")) == code
+
+
 def test_c13_the_name_of_an_approval_is_no_bearer_right() -> None:
     world = World()
     grant = world.release()

@@ -263,6 +263,22 @@ def test_a_workload_sees_what_it_holds_and_others_see_nothing() -> None:
         world.tasks.get(world.at, OPS, _buried(world))
 
 
+def test_a_watcher_hears_of_what_concerns_it_and_an_operator_of_everything() -> None:
+    world = World()
+    root, _, grandchild, own = family(world)
+    since, life = world.store.revision, world.store.incarnation
+    world.tasks.end(world.at, workload(CI), own.id)
+    world.tasks.freeze(world.at, OPS, DEEP, "shell seen")
+    world.tasks.end(world.at, workload(CI), root.id)
+    heard = world.tasks.watch(world.at, workload(DEEP), since, life)
+    assert {record.id for record in heard.records if isinstance(record, Grant)} == {grandchild.id}
+    everything = world.tasks.watch(world.at, OPS, since, life)
+    assert len(everything.records) == 5  # four grants and a mark
+    assert heard.revision == everything.revision == world.store.revision
+    assert world.tasks.watch(world.at, OPS, heard.revision, life).records == ()
+    assert world.tasks.watch(world.at, OPS, heard.revision, "another").whole
+
+
 def _buried(world: World) -> str:
     world.tasks.revoke(world.at, OPS, "grant", "x" * 24, "early")
     return "x" * 24

@@ -5,6 +5,7 @@ What a kind of store can lose (its process, its file, its network) is tested bes
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
@@ -34,6 +36,13 @@ from pdp.grants.store import (
 from tests.pdp.store.grants_world import FULL, NOW, PLAIN, SECOND, ended, grant, mark
 
 THREADS = 6
+_SETTINGS = settings(
+    max_examples=int(os.environ.get("PDP_TEST_CASES", "50")),
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 class GrantsConformance:
@@ -298,7 +307,7 @@ class GrantsConformance:
             def __init__(self) -> None:
                 super().__init__(make())
 
-        run_state_machine_as_test(Steps)
+        run_state_machine_as_test(Steps, settings=_SETTINGS)
 
 
 class Model(RuleBasedStateMachine):

@@ -229,7 +229,7 @@ def test_a_closed_store_is_unavailable(folder: Path) -> None:
             call()
 
 
-def test_a_witness_that_cannot_be_told_leaves_the_commit_and_confirms_nothing(
+def test_a_witness_that_cannot_be_told_leaves_the_commit_and_lets_nothing_be_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened(folder)
@@ -240,8 +240,9 @@ def test_a_witness_that_cannot_be_told_leaves_the_commit_and_confirms_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
         at = store.commit([Put(PLAIN, 0)]).revision
-        with pytest.raises(Unavailable):
-            store.confirmed()
+        for call in (store.confirmed, lambda: store.changes(0, ""), lambda: store.grant(PLAIN.id)):
+            with pytest.raises(Unavailable):
+                call()
     assert store.grant(PLAIN.id)
     store.confirmed()
     store.close()
@@ -386,8 +387,14 @@ def test_a_grant_that_cannot_be_read_is_ended_too(folder: Path) -> None:
 def test_a_file_that_is_replaced_under_a_running_store_is_noticed(folder: Path) -> None:
     store, copy, _ = lives_of(folder)
     put_back(folder, copy)
-    with pytest.raises(Unavailable):
-        store.confirmed()
+    for call in (
+        store.confirmed,
+        lambda: store.commit([Put(grant("c"), 0)]),
+        lambda: store.grant(PLAIN.id),
+        lambda: store.changes(0, store.incarnation),
+    ):
+        with pytest.raises(Unavailable):
+            call()
 
 
 def test_a_file_that_is_written_over_under_a_running_store_is_noticed(folder: Path) -> None:

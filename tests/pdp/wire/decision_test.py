@@ -415,6 +415,27 @@ def test_what_a_server_verifies_is_not_told_to_it(told: dict[str, Any]) -> None:
         client.write_request(pdp.Request("read", ("Table", "t"), **told))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": 1},
+        {"action": "\ud800"},
+        {"resource": pdp.Resource("Table", 1)},  # type: ignore[arg-type]  # that is the point
+        {"resource": "Table"},
+        {"user": ("User", "\ud800")},
+        {"context": {"a": "\ud800"}},
+        {"context": {"\ud800": 1}},
+        {"location": {"port": True}},
+        {"location": {"ip": 1}},
+        {"location": {"host": "x"}},
+    ],
+)
+def test_what_is_no_request_is_an_error_of_ours(wrong: dict[str, Any]) -> None:
+    """Catalogue 40: half of a surrogate pair, a number for a text."""
+    with pytest.raises(pdp.PdpError, match="invalid_request"):
+        client.write_request(pdp.Request(**{"action": "read", "resource": ("Table", "t"), **wrong}))
+
+
 def test_an_explanation() -> None:
     bundle = compile_policies([Source("p.policy", "language 1\nentity User\nentity Table\naction read on Table\nallow r { for User do read on Table when 1 < 2 because \"x\" }")])  # fmt: skip  # noqa: E501
     engine = pdp.Engine(bundle)
