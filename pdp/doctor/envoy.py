@@ -116,7 +116,8 @@ def _manager(manager: Located) -> _Found:
     if forwards is not None and forwards.text not in _SAFE_XFCC:
         yield "envoy_xfcc_forwarded", forwards.line, forwards.text
     # Either way: what is not canonical is denied by the decision point. Left unsaid, it is as Envoy's run-time flags say.
-    wanted = {"normalize_path": ("true", "false"), "merge_slashes": ("true", "false")}
+    said = ("true", "false")
+    wanted: dict[str, tuple[str, ...]] = {"normalize_path": said, "merge_slashes": said}
     wanted["path_with_escaped_slashes_action"] = ("REJECT_REQUEST",)
     missing = [n for n, values in wanted.items() if (v := manager.get(n)) is None or v.text not in values]
     if missing:

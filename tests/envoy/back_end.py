@@ -89,10 +89,15 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 
 class EchoBackEnd(_Listening):
     def __init__(self) -> None:
-        self.connections = 0
+        self.open = 0
+        self.received = 0  # bytes
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+        self.open += 1
+        try:
+            while data := await reader.read(65536):
+                self.received += len(data)
+                writer.write(data)
+                await writer.drain()
+        finally:
+            self.open -= 1

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from tests.envoy.programs import Envoy
-from tests.envoy.tunnel import Tunnel
 from tests.envoy.stand import BILLING, HOST, STRANGER, Stand
+from tests.envoy.tunnel import Tunnel
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio ships no types

@@ -236,6 +236,11 @@ class Stand:
         found: Mapping[str, Any] = wait_until(find, f"decision {decision} in the record")
         return found
 
+    def last_decided(self) -> Mapping[str, Any]:
+        """The entry of the last decision: of a denial on a connection nobody is told the id."""
+        entries = [line for _, line in read_record(self.record / "pdp") if line is not None and line.kind == "decision"]
+        return entries[-1].data()
+
     def _config(self, name: str, state: bool) -> Document:
         own = self.identities.svid(PDP)
         http = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set", "leaf_only": False, "headers": TOLD}
