@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.envoy.programs import free_port
 from tests.envoy.stand import STRANGER, Stand, wait_until
+from tools.programs import free_port
 
 
 def test_a_decision_point_that_is_halted_or_killed_decides_nothing(stand: Stand) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.envoy.programs import Envoy
 from tests.envoy.stand import BILLING, HOST, STRANGER, Stand
 from tests.envoy.tunnel import Tunnel
+from tools.programs import Envoy
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio ships no types

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 import socket
 import ssl
 import time
@@ -15,20 +14,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import pdp as sdk
-from pdp.grants.grant import Bindings, Grant
-from pdp.grants.handle import Names, make_handle
-from pdp.record import Step
-from pdp.service.book import Book
-from pdp.service.caller import Caller, Moment, Rules
-from pdp.service.giving import Opening
-from pdp.service.tasks import Tasks
+from pdp.grants.grant import Grant
+from pdp.grants.handle import Names
 from pdp.store.dev_domain import new_key, new_weak_key, open_domain, private_pem, write_files
-from pdp.store.grants.sqlite import SqliteStore
-from pdp.store.issuer_keys import open_issuer_keys
 from pdp.store.record_reader import read_record
 from tests.envoy.back_end import EchoBackEnd, HttpBackEnd
-from tests.envoy.programs import Document, Envoy, Server, filter_of, pdp, shipped
+from tools.programs import Document, Envoy, Server, filter_of, pdp, shipped
+from tools.task_desk import TaskDesk
 
 DOMAIN = "prod.acme"
 PDP, CI = f"spiffe://{DOMAIN}/pdp", f"spiffe://{DOMAIN}/ci/runner"
@@ -106,41 +98,18 @@ class Identities:
         return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
-class Unrecorded:
-    def decided(self, *_: object, **__: object) -> bool:
-        return True
+class Openings:
+    """Tasks that CI opens."""
 
-    def stepped(self, step: Step) -> bool:
-        return True
+    def __init__(self, desk: TaskDesk) -> None:
+        self._desk = desk
+        self.handle, self.close = desk.handle, desk.close
 
-
-class TaskDesk:
-    """Opens and ends tasks in the store that the server follows."""
-
-    def __init__(self, store: Path, keys: Path, environment: str) -> None:
-        self._engine = sdk.Engine.load(POLICIES)
-        self._store = SqliteStore(store)
-        self._keys = keys
-        self._tasks = Tasks(Book(self._store, lambda _: None), Unrecorded(), Rules(DOMAIN, environment))
-
-    def open(self, kind: str, holder: str, certificate: str, lasting_s: int = 600, **more: Any) -> Grant:
-        facts = {"tenant": "acme"} if kind == "visit" else {}
-        binding = Bindings(certificate, **more)
-        ask = Opening(kind, holder, facts, None, binding, lasting_s * 1_000_000)
-        return self._tasks.open(self._moment(), Caller(CI), ask)
-
-    def handle(self, grant: Grant) -> str:
-        now = self._moment().now
-        return make_handle(grant, Names(PDP, DOMAIN), open_issuer_keys(self._keys, now), now)
+    def open(self, kind: str, holder: str, certificate: str, **places: Any) -> Grant:
+        return self._desk.open(CI, kind, holder, certificate, {"tenant": "acme"} if kind == "visit" else {}, **places)
 
     def end(self, grant: Grant) -> None:
-        self._tasks.end(self._moment(), Caller(CI), grant.id, "done")
-
-    def close(self) -> None:
-        self._store.close()
-
-    def _moment(self) -> Moment:
-        return Moment(time.time_ns() // 1000, self._engine.snapshot, lambda: secrets.token_urlsafe(24))
+        self._desk.end(CI, grant)
 
 
 class Stand:
@@ -152,7 +121,7 @@ class Stand:
         self.echo: EchoBackEnd = stack.enter_context(EchoBackEnd())
         self.store, self.keys, self.record = folder / "state" / "grants.db", folder / "keys", folder / "record"
         self.server = self.serve("pdp")
-        self.tasks = TaskDesk(self.store, self.keys, "prod")
+        self.tasks = Openings(TaskDesk(POLICIES, self.store, self.keys, Names(PDP, DOMAIN), "prod"))
         stack.callback(self.tasks.close)
         self.billing = self.identities.svid(BILLING)
         self.strict = self.gate("http.yaml", "strict")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from pdp.grants.grant import Grant
-from tests.envoy.programs import Envoy
 from tests.envoy.stand import BILLING, GATE, OTHER, STAGING_GATE, Reply, Stand, request, wait_until
+from tools.programs import Envoy
 
 
 @pytest.fixture

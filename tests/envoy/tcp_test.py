@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pdp.grants.grant import Grant
-from tests.envoy.programs import Document, Envoy, filter_of
 from tests.envoy.stand import BILLING, LEDGER, OTHER, TCP_GATE, Stand, wait_until
+from tools.programs import Document, Envoy, filter_of
 
 PLACES: dict[str, Any] = {"gates": (TCP_GATE,), "destinations": (LEDGER,)}
 

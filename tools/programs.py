@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from pdp.cli.dev import dev
 from tools.envoy import envoy
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "deploy" / "envoy"
 START_S = 30.0
 
