@@ -198,6 +198,8 @@ def test_134_what_was_not_confirmed_for_long_is_not_relied_on() -> None:
     assert world.check(grant).reason == "grants_stale"
     world.tasks.confirm(world.now)
     assert world.check(grant).allowed
+    world.now -= world.rules.freshness_us + 1  # the clock was set back
+    assert world.check(grant).reason == "grants_stale"
 
 
 # ---- proofs
