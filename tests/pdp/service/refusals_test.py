@@ -115,9 +115,13 @@ def on_grant(step: Callable[[World, Grant], object], before: Callable[[World, Gr
     return row
 
 
-def after_policy(old: str, new: str, row: Callable[[World, Grant], object], waiting: bool = False) -> Row:
+def after_policy(
+    old: str, new: str, row: Callable[[World, Grant], object], waiting: bool = False, suspended: bool = False
+) -> Row:
     def changed(w: World) -> object:
         grant = w.release() if waiting else w.open()
+        if suspended:
+            suspend(w, grant)
         assert old in POLICY
         w.set_policy(POLICY.replace(old, new))
         return row(w, grant)
@@ -394,6 +398,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_not_active", "resumed while active", on_grant(resume(workload(CI)))),
     ("task_ended", "resumed after its end", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), end(w, g)))),
     ("task_ended", "resumed when its time is over", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), setattr(w, "now", g.ends)))),
+    ("holder_refused", "resumed when policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: resume(workload(CI))(w, g), suspended=True)),
     ("not_yours", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
     ("not_yours", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
     ("task_ended", "ended twice", on_grant(end, end)),
