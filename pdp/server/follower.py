@@ -29,6 +29,7 @@ class Following:
 
     def __init__(self, path: Path, number: int, state: State, figures: Callable[[], Any]) -> None:
         self.lease = Lease()
+        self.has_state = asyncio.Event()  # once: that it was told everything
         self._path, self._number, self._state, self._figures = path, number, state, figures
         self._stream: asyncio.StreamWriter | None = None
         self._numbers = count(1)
@@ -98,6 +99,7 @@ class Following:
                 self.lease.extend(_MOMENT.unpack(body)[0])
             case Kind.SNAPSHOT:
                 self._state.restore(body[_MOMENT.size :])
+                self.has_state.set()
                 self.lease.extend(_MOMENT.unpack(body[: _MOMENT.size])[0])
             case Kind.CHANGE:
                 self._state.change(body)
