@@ -29,6 +29,7 @@ from pdp.server.handlers import (
     Deadline,
     Handlers,
     Method,
+    PassOn,
     StreamMethod,
     edge_refusal,
     refusal_of,
@@ -191,10 +192,15 @@ class _Unary(_Call):
             raise edge_refusal("deadline_passed")
         peer = self.admitted(context)
         forward = around.forward if method.writes else None
-        if forward is None and not method.waits:
-            answer: bytes = method.handle(request, peer, deadline)
-        else:
-            answer = await self._in_thread(forward, request, peer, deadline)
+        try:
+            if forward is None and not method.waits:
+                answer: bytes = method.handle(request, peer, deadline)
+            else:
+                answer = await self._in_thread(forward, request, peer, deadline)
+        except PassOn:
+            if around.forward is None or not method.passes:
+                raise edge_refusal("internal") from None
+            answer = await self._in_thread(around.forward, request, peer, deadline)
         if deadline.is_over:
             raise edge_refusal("deadline_passed")
         return answer

@@ -10,25 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from google.protobuf.unknown_fields import UnknownFieldSet
-
 from language import FOREVER, Vocabulary
 from pdp.errors import PdpError
 from pdp.model.ask import Ask, Shown, Target
 from pdp.model.decision import Decision
 from pdp.model.gates import Gate
 from pdp.model.request import NOTHING, Resource
-from pdp.wire.messages import PDP, DecodeError
+from pdp.wire.messages import PDP
 from pdp.wire.refusals import Unfit
+from pdp.wire.strict import parse, refuse_not_understood, take_token
 from pdp.wire.values import put_moment, take_entity, take_record
 
-MESSAGE_BYTES_MAX = 1_048_576
 MANY_MAX = 1_000
 CERTIFICATES_MAX = 8
 CERTIFICATE_BYTES_MAX = 16_384
-TOKEN_BYTES_MAX = 8_192
 CORRELATION_MAX = 128
-MUST_UNDERSTAND = range(100, 200)
 
 _CheckRequest, _CheckManyRequest, _ExplainRequest = PDP.CheckRequest, PDP.CheckManyRequest, PDP.ExplainRequest
 _CheckResponse, _CheckManyResponse, _CheckResult = PDP.CheckResponse, PDP.CheckManyResponse, PDP.CheckResult
@@ -37,7 +33,7 @@ _CheckResponse, _CheckManyResponse, _CheckResult = PDP.CheckResponse, PDP.CheckM
 def read_check(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
     """One question. `gate` is the caller's entry in `peps:`, where it has one."""
     try:
-        return _ask(_parse(_CheckRequest, raw), gate, vocabulary)
+        return _ask(parse(_CheckRequest, raw), gate, vocabulary)
     except Unfit as unfit:
         return unfit
 
@@ -45,7 +41,7 @@ def read_check(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask | U
 def read_many(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> tuple[Ask | Unfit, ...] | Unfit:
     """Many questions, each of which can be unfit by itself."""
     try:
-        requests = _parse(_CheckManyRequest, raw).requests
+        requests = parse(_CheckManyRequest, raw).requests
         if len(requests) > MANY_MAX:
             raise Unfit("too_many_items", f"more than {MANY_MAX} requests")
         return tuple([_ask_or_unfit(request, gate, vocabulary) for request in requests])
@@ -55,39 +51,18 @@ def read_many(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> tuple[As
 
 def read_explain(raw: bytes, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
     try:
-        message = _parse(_ExplainRequest, raw)
+        message = parse(_ExplainRequest, raw)
         if not message.HasField("request"):
             raise Unfit("missing_field", "request")
-        _refuse_not_understood(message.request)
+        refuse_not_understood(message.request)
         return _ask(message.request, gate, vocabulary)
     except Unfit as unfit:
         return unfit
 
 
-def _parse(kind: Any, raw: bytes) -> Any:
-    if len(raw) > MESSAGE_BYTES_MAX:
-        raise Unfit("too_large")
-    try:
-        message = kind.FromString(raw)
-    except DecodeError:
-        message = None
-    if message is None:
-        raise Unfit("malformed")
-    if message.ByteSize() != len(raw):
-        raise Unfit("not_canonical")
-    _refuse_not_understood(message)
-    return message
-
-
-def _refuse_not_understood(message: Any) -> None:
-    for field in UnknownFieldSet(message):
-        if field.field_number in MUST_UNDERSTAND:
-            raise Unfit("must_understand", f"field {field.field_number}")
-
-
 def _ask_or_unfit(message: Any, gate: Gate | None, vocabulary: Vocabulary) -> Ask | Unfit:
     try:
-        _refuse_not_understood(message)
+        refuse_not_understood(message)
         return _ask(message, gate, vocabulary)
     except Unfit as unfit:
         return unfit
@@ -138,13 +113,13 @@ def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | 
     if gate is None:
         raise Unfit("unknown_gate")
     certificates = tuple(subject.certificates)
-    token = _token(subject, "token")
+    token = take_token(subject, "token")
     if len(certificates) > CERTIFICATES_MAX or any(len(c) > CERTIFICATE_BYTES_MAX for c in certificates):
         raise Unfit("too_large", "subject.certificates")
     if certificates and token is not None:
         raise Unfit("conflicting_fields", "certificates and token")
     user = take_entity(subject.user, "user") if subject.HasField("user") else None
-    user_token = _token(subject, "user_token")
+    user_token = take_token(subject, "user_token")
     if user is not None and user_token is not None:
         raise Unfit("conflicting_fields", "user and user_token")
     if user is not None and user.type not in gate.users:
@@ -155,7 +130,7 @@ def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | 
 
 
 def _task(task: Any) -> tuple[str | None, str | None, Target | None]:
-    grant, proof = _token(task, "grant"), _token(task, "proof")
+    grant, proof = take_token(task, "grant"), take_token(task, "proof")
     if grant is None:
         raise Unfit("missing_field", "task.grant")
     if proof is None:
@@ -167,17 +142,6 @@ def _task(task: Any) -> tuple[str | None, str | None, Target | None]:
     if digest is not None and len(digest) != 32:
         raise Unfit("malformed_value", "task.target.body_sha256")
     return grant, proof, Target(target.method, target.uri, digest)
-
-
-def _token(message: Any, name: str) -> str | None:
-    if not message.HasField(name):
-        return None
-    token: str = getattr(message, name)
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise Unfit("malformed_credential", name)
-    if len(token) > TOKEN_BYTES_MAX:
-        raise Unfit("credential_too_large", name)
-    return token
 
 
 def _location(location: Any, gate: Gate | None) -> dict[str, Any]:
@@ -218,6 +182,16 @@ def write_result(result: Answered | Unfit | PdpError, *, explain: bool = False) 
     message = _CheckResult()
     _put_result(message, result, explain=explain)
     return bytes(message.SerializeToString())
+
+
+def ask_one(raw: bytes) -> bytes:
+    """A question as a CheckManyRequest of one."""
+    return bytes(_CheckManyRequest(requests=[_CheckRequest.FromString(raw)]).SerializeToString())
+
+
+def answer_of_one(raw: bytes) -> bytes:
+    """The CheckResult of a CheckManyResponse of one."""
+    return bytes(_CheckManyResponse.FromString(raw).results[0].SerializeToString())
 
 
 def _put_result(message: Any, result: Answered | Unfit | PdpError, *, explain: bool) -> None:
