@@ -13,7 +13,7 @@ help: ## say what there is
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[yaml,spiffe]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[yaml,spiffe,server]' --group dev
 	@touch $(STAMP)
 
 run: $(STAMP) ## the ledger example: checked, tested, decided and explained, allowed and denied

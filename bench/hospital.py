@@ -17,6 +17,7 @@ from typing import Any
 
 import cedarpy
 
+from bench.plot import Line, Plot
 from bench.report import Detail, Figure, Report, finish, number
 from bench.timing import Call, clock_overhead_us, median, seconds, settle_heap, spread, time_each
 from language import Bundle, Directory, EntityData, RequestData, Source, assemble, compile_policies
@@ -154,7 +155,7 @@ def measure(*, quick: bool = False) -> Report:
         Figure(f"hospital, {many.rules:,} rules: p50", spread(many.took).p50, "us", P50_GOAL_US, engine, theirs),
     )
     mismatches = tuple(m for ward in wards.values() for m in ward.mismatches)
-    return Report(figures, (_detail(wards, few, clock, passes),), mismatches)
+    return Report(figures, (_detail(wards, few, clock, passes),), mismatches, plots=(_plot(wards),))
 
 
 def _prepare(departments: int) -> Ward:
@@ -215,6 +216,19 @@ def _detail(wards: dict[int, Ward], first: Ward, clock: float, passes: int) -> D
         f"passes over 500 requests for ours, the sizes by turns; Cedar answers as many as it can in {CEDAR_BUDGET_S:g} s."
     )
     return Detail("Growth with the number of rules", head, tuple(rows), note)
+
+
+def _plot(wards: dict[int, Ward]) -> Plot:
+    def line(name: str, way: str, dashed: bool = False) -> Line:
+        return Line(name, tuple((w.rules, spread(getattr(w, way)).p50) for w in wards.values()), dashed)
+
+    lines = (
+        line("Cedar's call", "cedar_took", True),
+        line("Cedar's engine", "cedar_engine", True),
+        line("our function", "took"),
+    )
+    title = "hospital: p50 of a decision by number of rules"
+    return Plot("rules-hospital", title, "rules", "microseconds", lines, log_x=True)
 
 
 # ---- the scenario

@@ -40,7 +40,7 @@ def measure(*, quick: bool = False) -> Report:
     credentials, passes = (50, 4) if quick else (200, 20)
     rows, figures = [], []
     for name, ours, bare, shown in _kinds(credentials):
-        p50, p99, bare_p50, bare_p99 = _beside(ours, bare, shown, passes)
+        p50, p99, bare_p50, bare_p99 = take_turns(ours, bare, shown, passes)
         figures.append(Figure(f"first verification of {name}, over the bare call", p50 / bare_p50, "x", FIRST_GOAL_TIMES))
         rows.append((name, number(p50), number(p99), number(bare_p50), number(bare_p99), number(p50 / bare_p50)))
     head = ("first verification, us", "p50", "p99", "bare p50", "bare p99", "ratio")
@@ -107,7 +107,7 @@ def _signatures(domain: DevDomain) -> tuple[Verify, Verify]:
     return lambda token: verify_jwt_svid(token, AUDIENCE, trust, NOW), bare
 
 
-def _beside(ours: Verify, bare: Verify, shown: list[Any], passes: int) -> tuple[float, float, float, float]:
+def take_turns(ours: Verify, bare: Verify, shown: list[Any], passes: int) -> tuple[float, float, float, float]:
     """Both over the same credentials, by turns: each comes first half of the time, since the second finds warm caches."""
     settle_heap()
     calls: list[Call] = []

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.plot import Plot, svg
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -17,7 +19,7 @@ class Figure:
 
     what: str
     ours: float
-    unit: str  # us, s, MiB, or x for a growth
+    unit: str  # us, s, MiB, %, or x for a growth
     goal: float | None = None
     peer: str = ""
     peers: float | None = None
@@ -25,12 +27,12 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        return None if self.peers is None else self.peers / self.ours
+        return None if self.peers is None or not self.ours else self.peers / self.ours
 
     @property
     def margin(self) -> float:
         """How far inside its goals it is; below 1 one is missed."""
-        margins = [self.goal / self.ours] if self.goal is not None else []
+        margins = [] if self.goal is None or not self.ours else [self.goal / self.ours]
         if self.times is not None and self.ratio is not None:
             margins.append(self.ratio / self.times)
         return min(margins, default=math.inf)
@@ -43,8 +45,10 @@ class Figure:
     @property
     def verdict(self) -> str:
         if not self.goals:
-            return "no goal at this size"
-        return f"met, {self.margin:.1f} times over" if self.margin >= 1 else f"**missed** by {1 / self.margin:.2f} times"
+            return "no goal"
+        if self.margin >= 1:
+            return "met" if self.margin == math.inf else f"met, {self.margin:.1f} times over"
+        return f"**missed** by {1 / self.margin:.2f} times" if self.margin else "**missed**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Report:
     details: tuple[Detail, ...]
     mismatches: tuple[str, ...] = ()  # decisions in which a peer and we differ: evidence against the whole report
     failures: tuple[str, ...] = ()  # benchmarks that did not come to an end
+    plots: tuple[Plot, ...] = ()
 
 
 def number(value: float) -> str:
@@ -109,7 +114,18 @@ def joined(reports: Iterable[Report]) -> Report:
         tuple(d for r in every for d in r.details),
         tuple(m for r in every for m in r.mismatches),
         tuple(f for r in every for f in r.failures),
+        tuple(p for r in every for p in r.plots),
     )
+
+
+def write_plots(plots: Iterable[Plot], folder: Path) -> str:
+    """Puts each into a file of its own; returns the Markdown that shows them."""
+    folder.mkdir(exist_ok=True)
+    shown = []
+    for plot in plots:
+        (folder / f"{plot.name}.svg").write_text(svg(plot))
+        shown.append(f"![{plot.title}]({folder.name}/{plot.name}.svg)")
+    return "\n\n".join(shown)
 
 
 def machine() -> str:

@@ -1,13 +1,15 @@
 """Every benchmark in one go: `python -m bench.run`, or `--quick` for a minute's worth.
 
 Each runs in a process of its own, one after the other, so that none inherits another's heap. The tables are printed, and a
-full run puts them into README.md. Ends with 1 when a decision differs from a peer's; a missed goal is news.
+full run puts them into README.md and draws its plots. Ends with 1 when a decision differs from a peer's; a missed goal is
+news.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -16,21 +18,28 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import casbin_rbac, decide, hospital, identity, record
+from bench import casbin_rbac, decide, directory, engine, handles, hospital, identity, record, reload
 from bench import compile as compiling
-from bench.report import Report, finish, joined, machine, show
+from bench.report import Report, finish, joined, machine, show, write_plots
+from bench.timing import clock_overhead_us
 
 README = Path(__file__).with_name("README.md")
+PLOTS = Path(__file__).with_name("plots")
 BEGIN, END = "<!-- results: written by `python -m bench.run` -->", "<!-- end of results -->"
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
     "decide": decide.measure,
     "hospital": hospital.measure,
+    "engine": engine.measure,
+    "reload": reload.measure,
+    "rows": directory.measure,
+    "records": directory.measure_records,
     "casbin_rbac": casbin_rbac.measure,
     "compile": compiling.measure,
     "change": compiling.measure_change,
     "check": compiling.measure_check,
     "identity": identity.measure,
+    "handles": handles.measure,
     "record": record.measure,
 }
 
@@ -40,7 +49,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes and few passes; README.md stays as it is")
     parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=list(BENCHMARKS), help="README.md stays as it is")
     options = parser.parse_args()
-    surroundings = _surroundings()
+    surroundings, pace = _surroundings(), clock_overhead_us()
     reports = []
     for name in options.only:
         start = time.perf_counter()
@@ -50,7 +59,7 @@ def main() -> None:
     report = joined(reports)
     print(f"\n{surroundings}\n")
     if not options.quick and len(reports) == len(BENCHMARKS) and not report.mismatches:
-        _write(f"{surroundings}\n\n{show(report)}")
+        _write(f"{surroundings} {_course(pace)}\n\n{show(report)}\n\n### Plots\n\n{write_plots(report.plots, PLOTS)}")
     finish(report)
 
 
@@ -66,7 +75,13 @@ def _apart(name: str, quick: bool) -> Report:
 
 def _surroundings() -> str:
     peers = ", ".join(f"{name} {version(name)}" for name in ("cedarpy", "casbin"))
-    return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}; beside {peers}. Collector on, nothing pinned, no decision cached."
+    return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}; beside {peers}. Collector on, nothing pinned."
+
+
+def _course(pace: float) -> str:
+    """Others may work on the machine, and its clock rate changes."""
+    load = f"Load {os.getloadavg()[1]:.2f} over the last five minutes of the run"
+    return f"{load}; reading the clock took {pace:.3f} us at the start and {clock_overhead_us():.3f} at the end."
 
 
 def _write(results: str) -> None:

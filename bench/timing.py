@@ -28,13 +28,14 @@ class Spread:
     count: int
 
 
-def time_each(calls: Sequence[Call], passes: int = 1) -> array[int]:
-    """Nanoseconds of every call of every pass; one pass before them warms up and is not counted.
+def time_each(calls: Sequence[Call], passes: int = 1, *, warm: bool = True) -> array[int]:
+    """Nanoseconds of every call of every pass; one pass before them warms up and is not counted, unless `warm` is false.
 
     Who wants a collection calls `settle_heap` before: one just before the clock walks the whole heap and leaves cold caches.
     """
-    for function, arguments in calls:
-        function(*arguments)
+    if warm:
+        for function, arguments in calls:
+            function(*arguments)
     took = array("q")
     note = took.append
     clock = perf_counter_ns

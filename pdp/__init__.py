@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from language import Diagnostic, PolicyErrors
     from pdp.errors import PdpError
+    from pdp.model.ask import Shown, Target
     from pdp.model.data import Entity, Row
     from pdp.model.decision import Decision
     from pdp.model.denied import Denied
     from pdp.model.request import Request, Resource, Task, Workload
     from pdp.sdk.engine import Engine
     from pdp.sdk.guard import guard
+    from pdp.sdk.remote.async_client import AsyncClient
+    from pdp.sdk.remote.channel import Tls
+    from pdp.sdk.remote.client import Client
 
 #: Where each name comes from.
 _HOMES = {
+    "AsyncClient": "pdp.sdk.remote.async_client",
+    "Client": "pdp.sdk.remote.client",
     "Decision": "pdp.model.decision",
     "Denied": "pdp.model.denied",
     "Diagnostic": "language",
@@ -31,12 +37,17 @@ _HOMES = {
     "Request": "pdp.model.request",
     "Resource": "pdp.model.request",
     "Row": "pdp.model.data",
+    "Shown": "pdp.model.ask",
+    "Target": "pdp.model.ask",
     "Task": "pdp.model.request",
+    "Tls": "pdp.sdk.remote.channel",
     "Workload": "pdp.model.request",
     "guard": "pdp.sdk.guard",
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Decision",
     "Denied",
     "Diagnostic",
@@ -47,7 +58,10 @@ __all__ = [
     "Request",
     "Resource",
     "Row",
+    "Shown",
+    "Target",
     "Task",
+    "Tls",
     "Workload",
     "guard",
 ]

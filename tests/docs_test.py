@@ -44,12 +44,22 @@ from language.vocabulary import GATE, LOCATION, PROCESS, PROOF_FACT, TASK_FIELDS
 from pdp.cli import main as command
 from pdp.engine.ways import test_ways as ways
 from pdp.errors import ERROR_CODES
+from pdp.grants.issuer_keys import KeyState
+from pdp.grants.life import STEPS
+from pdp.grants.people import Issuer
+from pdp.grants.proof import ProofRules
+from pdp.grants.reasons import REASONS
+from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS, Options
+from pdp.model.gates import TELLS, Gate
 from pdp.sdk import asgi, grpc_server, sqlalchemy
+from pdp.wire.envoy_answer import UNAVAILABLE_REASONS
+from pdp.wire.envoy_headers import CREDENTIALS
+from pdp.wire.refusals import UNFIT
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-GENERATED = ("diagnostics.md",)
+GENERATED = ("diagnostics.md", "api.md")
 TEMPLATE = ROOT / "pdp" / "cli" / "template"
 REFERENCE = "language.md"
 PAGES = tuple(sorted(p.name for p in DOCS.glob("*.md") if p.name not in GENERATED))
@@ -295,9 +305,40 @@ def test_every_refusal_is_in_the_page_of_identity() -> None:
     assert told == [(code, rule.number, rule.says) for code, rule in REFUSALS.items()]
 
 
+def test_every_code_and_step_of_grants_is_in_their_page() -> None:
+    told = re.findall(r"^\| `([a-z_]+)` \| (check|step|check, step) \| (.+?) \|$", read("grants.md"), re.MULTILINE)
+    assert told == [(code, ", ".join(sorted(reason.where)), reason.says) for code, reason in REASONS.items()]
+    for step in STEPS:
+        before = ", ".join("nothing" if state is None else f"`{state.value}`" for state in step.before)
+        after = ", ".join(f"`{state.value}`" for state in step.after)
+        assert f"| `{step.name}` | {before} | {after} | {step.who} |" in read("grants.md")
+
+
 def test_every_option_of_identity_is_in_its_page() -> None:
     told = code_spans("identity.md")
     assert [f.name for f in dataclasses.fields(Options) if f.name not in told] == []
+
+
+def test_every_refusal_of_handles_and_proofs_is_in_their_page() -> None:
+    told = re.findall(r"^\| `([a-z0-9_]+)` \| ([A-Z]+-\d+) \| (.+?) \|$", read("handles.md"), re.MULTILINE)
+    assert told == [(code, rule.number, rule.says) for code, rule in HANDLE_REFUSALS.items()]
+
+
+def test_every_option_of_people_and_proofs_is_in_their_page() -> None:
+    told = code_spans("handles.md")
+    fields = [*dataclasses.fields(Issuer), *dataclasses.fields(ProofRules)]
+    assert [f.name for f in fields if f.name not in told] == []
+    assert [state.value for state in KeyState if state.value not in told] == []
+
+
+def test_every_refusal_of_a_message_is_in_the_page_of_envoy() -> None:
+    told = re.findall(r"^\| `([a-z0-9_]+)` \| (\S+) \| (\d+) \| (.+?) \|$", read("envoy.md"), re.MULTILINE)
+    assert told == [(code, rule.number, str(rule.status), rule.says) for code, rule in UNFIT.items()]
+
+
+def test_every_word_of_a_gate_is_in_the_page_of_envoy() -> None:
+    words = {f.name for f in dataclasses.fields(Gate) if f.init} | set(CREDENTIALS) | set(TELLS) | set(UNAVAILABLE_REASONS)
+    assert words - code_spans("envoy.md") == set()
 
 
 def test_links_lead_somewhere() -> None:

@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
     "pdp.testing": 7,
     "pdp.cli": 7,
     "pdp.server": 7,
+    "pdp.doctor": 7,
     "pdp.agent": 7,
 }
 PURE_MAX = 4

@@ -19,7 +19,7 @@ from lark.lexer import TerminalDef  # noqa: E402  # the path above must come fir
 
 from language.codes import CODES, Severity  # noqa: E402  # the path above must come first
 from language.syntax.parse import make_parser  # noqa: E402  # the path above must come first
-from tools import protos  # noqa: E402  # the path above must come first
+from tools import api_page, protos  # noqa: E402  # the path above must come first
 
 
 def parser_tables(existing: str) -> str:
@@ -52,6 +52,7 @@ def diagnostics_page(_: str) -> str:
 GENERATED = {
     "language/syntax/_gen/tables.json": parser_tables,
     "docs/diagnostics.md": diagnostics_page,
+    "docs/api.md": api_page.api_page,
     "pdp/wire/_gen/pdp_v1.py": lambda _: protos.module(protos.PDP),
     "pdp/wire/_gen/envoy.py": lambda _: protos.module(protos.ENVOY),
 }

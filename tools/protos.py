@@ -19,11 +19,13 @@ ENVOY = ("envoy/service/auth/v3/external_auth.proto", "envoy/config/core/v3/addr
 _BYTES_A_LINE = 40
 
 
-def compile_protos(roots: tuple[str, ...], folder: Path = PROTOS) -> bytes:
-    """A FileDescriptorSet of these files and all that they import, in the order in which they can be loaded."""
+def compile_protos(roots: tuple[str, ...], folder: Path = PROTOS, *, source_info: bool = False) -> bytes:
+    """A FileDescriptorSet of these files and all that they import, in the order in which they can be loaded; with
+    `source_info` it has the comments, too."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "set"
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", "--include_imports"]
+        command += ["--include_source_info"] if source_info else []
         subprocess.run([*command, f"--descriptor_set_out={out}", *roots], check=True)
         return out.read_bytes()
 

@@ -37,6 +37,7 @@ VERBS = {
     "dev": ("dev", "dev"),
     "log": ("log", "log"),
     "serve": ("serve", "serve"),
+    "doctor": ("doctor", "doctor"),
 }
 
 

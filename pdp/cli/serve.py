@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from pdp.cli.report import OK
+from pdp.errors import PdpError
 
 
 def serve(
@@ -27,12 +27,20 @@ def serve(
         typer.echo(show_config(found))
         raise typer.Exit(OK)
     import asyncio
+    from importlib.util import find_spec
 
+    if find_spec("grpc") is None:
+        raise PdpError("invalid_argument", "`pdp serve` needs grpcio: install `bulkhead-pdp[server]`")
     from pdp.server.run import run
+    from pdp.server.supervisor import WorkerFailed
 
-    asyncio.run(run(found, _say))
+    try:
+        asyncio.run(run(found, _say))
+    except WorkerFailed as failed:  # it has said why
+        typer.echo(f"pdp: {failed.message}", err=True)
+        raise typer.Exit(failed.status) from None
     raise typer.Exit(OK)
 
 
-def _say(text: str, **_: Any) -> None:
+def _say(text: str) -> None:
     typer.echo(text, err=True)

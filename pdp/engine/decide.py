@@ -35,7 +35,7 @@ class Question(NamedTuple):
 class Bound:
     """A question bound to one snapshot: everything of a decision but the moment."""
 
-    __slots__ = ("arguments", "inputs", "key", "leaf", "opens", "question")
+    __slots__ = ("arguments", "ended_by", "ends", "inputs", "key", "leaf", "opens", "question")
 
     def __init__(self, question: Question, leaf: PreparedLeaf, inputs: Inputs, opens: int) -> None:
         self.question = question
@@ -43,7 +43,9 @@ class Bound:
         self.inputs = inputs
         self.arguments = leaf.arguments(inputs)
         self.key: Key = leaf.key(inputs)
-        self.opens = opens  # not before this moment; not after `question.ends`
+        self.opens = opens  # not before this moment
+        self.ends = question.ends  # not after it
+        self.ended_by = question.ended_by
 
 
 class Memo:
@@ -81,8 +83,7 @@ class Decider:
         """A decision about a prebuilt request, which remembers what was worked out for it."""
         memo: Memo = request.memo
         try:
-            if memo.snapshot is snapshot and memo.bound.opens <= now < memo.bound.question.ends:
-                bound = memo.bound
+            if memo.snapshot is snapshot and (bound := memo.bound).opens <= now < bound.ends:
                 if snapshot.policy.cache is None:
                     return Decision(settle_quickly(snapshot, bound, now), next(self.numbers))
             else:
@@ -191,20 +192,20 @@ def understand(snapshot: Snapshot, told: RequestData, credential: Credential | N
 
 def settle_quickly(snapshot: Snapshot, bound: Bound, now: int) -> Settled:
     """Without a cache. An answer that nothing bounds was made when the policy was; another is made here, in one step."""
-    leaf, question = bound.leaf, bound.question
+    leaf = bound.leaf
     try:
         found = leaf.function(now, *bound.arguments) if leaf.takes_now else leaf.function(*bound.arguments)
     except Exception:  # noqa: BLE001  # law L3
-        return snapshot.policy.settle(evaluate(snapshot, bound, now), question.ends, question.ended_by)
+        return snapshot.policy.settle(evaluate(snapshot, bound, now), bound.ends, bound.ended_by)
     if not leaf.timed:
-        if question.ended_by is None:
+        if bound.ended_by is None:
             unbounded: Settled = leaf.settled[found]
             return unbounded
-        return snapshot.policy.settle(snapshot.policy.bundle.result(leaf.leaf, found), question.ends, question.ended_by)
+        return snapshot.policy.settle(snapshot.policy.bundle.result(leaf.leaf, found), bound.ends, bound.ended_by)
     number, until, _, bound_by = found
     settled: Settled = leaf.settled[number]
-    if question.ends < until:
-        return settled.ending(question.ends, question.ended_by)
+    if bound.ends < until:
+        return settled.ending(bound.ends, bound.ended_by)
     return settled.ending(until, leaf.bounds[bound_by])
 
 

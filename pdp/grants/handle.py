@@ -7,17 +7,17 @@ H-3 to H-5): size first, then form, then every claim, then the signature.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from pdp.errors import PdpError
 from pdp.grants.grant import Grant, Permit, Target
-from pdp.grants.issuer_keys import ALGORITHM, HANDLE_LIFE_US_MAX, IssuerKeys
+from pdp.grants.issuer_keys import HANDLE_LIFE_US_MAX, IssuerKeys
 from pdp.grants.refusals import Refused
 from pdp.tokens.claims import SECOND_US, TEXT_MAX, count_audiences, holds_until, key_id, number_us, refuse_header
-from pdp.tokens.compact import TOKEN_BYTES_MAX, Compact, base64url, digest, is_signed_by, read_compact
+from pdp.tokens.compact import TOKEN_BYTES_MAX, Compact, digest, is_signed_by, read_compact
+from pdp.tokens.signing import ALGORITHM, sign_compact
 
 TYPE = "task-grant+jwt"
 NAME_MAX = 2048  # of a SPIFFE ID
@@ -96,13 +96,7 @@ def make_handle(grant: Grant, names: Names, keys: IssuerKeys, now: int) -> str:
 
 def _signed(claims: Mapping[str, Any], keys: IssuerKeys, now: int) -> str:
     key = keys.signing(now)
-    header = {"alg": ALGORITHM, "kid": key.id, "typ": TYPE}
-    signed = f"{base64url(_json(header))}.{base64url(_json(claims))}"
-    return f"{signed}.{base64url(key.sign(signed.encode()))}"
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    return sign_compact({"kid": key.id, "typ": TYPE}, claims, key.private)
 
 
 def _parties(grant: Grant) -> dict[str, Any]:

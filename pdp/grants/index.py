@@ -146,7 +146,9 @@ class Index:
                 _take(holders, self.by_holder, grant.holder, grant_id)
             else:
                 _put(holders, self.by_holder, grant.holder, grant_id)
-            if grant.parent is not None and before is None:
+            if grant.parent is not None and isinstance(record, Tombstone):
+                _take(children, self.children, grant.parent, grant_id)
+            elif grant.parent is not None and before is None:
                 _put(children, self.children, grant.parent, grant_id)
         return _merged(self.by_task, tasks), _merged(self.by_holder, holders), _merged(self.children, children)
 

@@ -16,23 +16,19 @@ from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey
 
 from pdp.errors import PdpError
 from pdp.tokens.claims import SECOND_US
 from pdp.tokens.keys import TokenKey
+from pdp.tokens.signing import ALGORITHM
 
-ALGORITHM = "ES256"
 #: No handle lives longer, so no key must verify for longer after it last signed.
 HANDLE_LIFE_US_MAX = 3600 * SECOND_US
 #: How long before its first signature a key is published.
 LEAD_US = 600 * SECOND_US
 #: Beyond the life of the last handle, for clocks that differ.
 OVERLAP_US = HANDLE_LIFE_US_MAX + 300 * SECOND_US
-
-_SIGNATURE = ec.ECDSA(SHA256(), deterministic_signing=True)  # RFC 6979: no chance, and so no bad chance
 
 
 class KeyState(StrEnum):
@@ -53,11 +49,6 @@ class IssuerKey:
     published_us: int
     signs_from_us: int
     withdrawn: bool = False
-
-    def sign(self, signed: bytes) -> bytes:
-        """The signature of a JWS: r and s, 32 bytes each."""
-        r, s = decode_dss_signature(self.private.sign(signed, _SIGNATURE))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def issuer_key(
@@ -97,8 +88,8 @@ class IssuerKeys:
 
     def verifying(self, kid: str, now: int) -> TokenKey | None:
         """The key of this id, if what it signed may still be believed."""
-        key = self._by_id.get(kid)
-        return key.public if key is not None and self.state(key, now) in _VERIFYING else None
+        found = self._verifying.get(kid)
+        return found[0] if found is not None and now < found[1] else None
 
     def state(self, key: IssuerKey, now: int) -> KeyState:
         if key.withdrawn:
@@ -112,7 +103,7 @@ class IssuerKeys:
 
     def published(self, now: int) -> bytes:
         """The JWKS document: every key that verifies something now or will soon, and nothing private."""
-        keys = [_public_jwk(k) for k in self.keys if self.state(k, now) in _VERIFYING]
+        keys = [_public_jwk(k) for k in self.keys if self.state(k, now) in _PUBLISHED]
         return json.dumps({"keys": keys}, separators=(",", ":"), sort_keys=True).encode()
 
     def rotated(self, private: ec.EllipticCurvePrivateKey, now: int, lead_us: int = LEAD_US) -> IssuerKeys:
@@ -144,11 +135,16 @@ class IssuerKeys:
         return min((k.signs_from_us for k in self.keys if k.signs_from_us > key.signs_from_us), default=1 << 62)
 
     @cached_property
+    def _verifying(self) -> Mapping[str, tuple[TokenKey, int]]:
+        """Until when each key verifies: on the way of every check."""
+        return {k.id: (k.public, self._retires_us(k) + self.overlap_us) for k in self.keys if not k.withdrawn}
+
+    @cached_property
     def _by_id(self) -> Mapping[str, IssuerKey]:
         return MappingProxyType({k.id: k for k in self.keys})
 
 
-_VERIFYING = (KeyState.NEXT, KeyState.SIGNING, KeyState.RETIRED)
+_PUBLISHED = (KeyState.NEXT, KeyState.SIGNING, KeyState.RETIRED)
 
 
 def _public_jwk(key: IssuerKey) -> dict[str, Any]:

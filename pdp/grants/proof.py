@@ -46,7 +46,7 @@ class ProofRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Asked:
     """The request that a proof must be for, in the words of our own configuration."""
 
     target: str  # who is asked, from configuration: never a Host header
@@ -74,28 +74,28 @@ class ProvenRequest:
 
 
 def verify_task_proof(
-    proofs: Sequence[str], shown: Shown, memory: ProofMemory, now: int, rules: ProofRules = ProofRules()
+    proofs: Sequence[str], asked: Asked, memory: ProofMemory, now: int, rules: ProofRules = ProofRules()
 ) -> ProvenRequest:
     """`proofs` are the values of every header of that name: exactly one is right."""
     if not proofs:
         raise Refused("proof_missing")
     if len(proofs) > 1:
         raise Refused("proof_several")
-    if shown.key is None:
+    if asked.key is None:
         raise Refused("proof_key_unbound")
     read = read_compact(proofs[0], ALGORITHMS)
     refuse_header(read, _HEADERS, (TYPE,), typed=True)
     _refuse_claims(read)
     issued, ends = _times(read, now, rules.leeway_us)
-    _refuse_other_request(read, shown)
-    covers_body = _covers_body(read, shown)
+    _refuse_other_request(read, asked)
+    covers_body = _covers_body(read, asked)
     if rules.nonces is not None and read.claims.get("nonce") not in rules.nonces:
         raise Refused("proof_wrong_nonce")
     jti = token_id(read)
     if jti is None:
         raise Refused("proof_id_missing")
     key = _key(read)
-    if key.thumbprint != shown.key:
+    if key.thumbprint != asked.key:
         raise Refused("proof_wrong_key")
     if not key.fits(read.algorithm):
         raise Refused("algorithm_not_of_key")
@@ -127,29 +127,29 @@ def _times(read: Compact, now: int, leeway: int) -> tuple[int, int]:
     return issued, ends + leeway
 
 
-def _refuse_other_request(read: Compact, shown: Shown) -> None:
+def _refuse_other_request(read: Compact, asked: Asked) -> None:
     claims = read.claims
-    if claims.get("aud") != shown.target:
+    if claims.get("aud") != asked.target:
         raise Refused("proof_wrong_target")
-    if claims.get("htm") != shown.method:
+    if claims.get("htm") != asked.method:
         raise Refused("proof_wrong_method")
-    if claims.get("htu") != shown.url:
+    if claims.get("htu") != asked.url:
         raise Refused("proof_wrong_url")
-    if claims.get("gth") != shown.handle:
+    if claims.get("gth") != asked.handle:
         raise Refused("proof_of_other_grant")
 
 
-def _covers_body(read: Compact, shown: Shown) -> bool:
+def _covers_body(read: Compact, asked: Asked) -> bool:
     """P-6: a cover that cannot be checked is not taken for one."""
     found = read.claims.get("bdh")
     if found is None:
-        is_empty = shown.body_sha256 == _OF_NOTHING
-        if shown.body_required and not is_empty:
+        is_empty = asked.body_sha256 == _OF_NOTHING
+        if asked.body_required and not is_empty:
             raise Refused("proof_without_body")
         return is_empty  # where there is none, there is nothing to cover
-    if shown.body_sha256 is None:
+    if asked.body_sha256 is None:
         raise Refused("proof_body_unseen")
-    if found != base64url(shown.body_sha256):
+    if found != base64url(asked.body_sha256):
         raise Refused("proof_body_wrong")
     return True
 

@@ -88,7 +88,6 @@ self_approval         step        the approver asked for the grant, is in its ch
 wrong_approver        step        the approver is not one of those whose approval is needed
 already_approved      step        this person has approved already
 agreement_changed     step        what was approved is not what is asked for
-approval_missing      step        approvals are still missing, have expired, or are of people who may not give them any more
 approval_consumed     step        the approval was used before
 approval_too_long     step        an approval does not count for as long as was asked
 renewal_too_wide      step        a renewal changes the key and nothing else

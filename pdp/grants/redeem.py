@@ -9,7 +9,6 @@ its facts have their types. Here the same is asked for every grant above the one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -43,28 +42,59 @@ class Redeemed:
     consumes: tuple[Consume, ...] = ()  # to be taken from the store before an allow is answered
 
 
+class Fits:
+    """Chains that were found to be whole, and what policy and data of a world would give: asked once for each of both.
+
+    INVARIANT: neither a grant nor a world ever changes, so what was found of them stays so.
+    """
+
+    __slots__ = ("_chains_max", "_seen")
+
+    def __init__(self, chains_max: int = 65_536) -> None:
+        self._chains_max = chains_max
+        self._seen: dict[str, tuple[World, tuple[Grant, ...]]] = {}
+
+    def demand(self, chain: tuple[Grant, ...], world: World) -> int:
+        """When the task of a fit chain started."""
+        root, leaf = chain[0], chain[-1]
+        seen = self._seen.get(leaf.id)
+        if seen is None or seen[0] is not world or seen[1] != chain or root.started is None:
+            refuse_broken(chain)
+            decl = world.vocabulary.tasks.get(leaf.kind)
+            if decl is None:
+                raise Refused("grant_outdated", f"there is no task `{shorten(leaf.kind)}` any more")
+            refuse_outdated(chain, decl, world)
+            if root.started is None:
+                raise Refused("grant_unreadable", "an active task has started")
+            if len(self._seen) >= self._chains_max:
+                self._seen.clear()
+            self._seen[leaf.id] = (world, chain)
+        return root.started
+
+
 def redeem(
-    chain: tuple[Grant, ...], shown: Shown, now: int, world: World, action: str, resource: Reference, above: Ancestors
+    chain: tuple[Grant, ...],
+    shown: Shown,
+    now: int,
+    world: World,
+    action: str,
+    resource: Reference,
+    above: Ancestors,
+    fits: Fits | None = None,
 ) -> Redeemed:
     """What the last grant of a chain is good for at this moment. `above` is what stands above the resource."""
     leaf, root = chain[-1], chain[0]
-    refuse_broken(chain)
     refuse_other_place(chain, shown)
     if shown.workload != leaf.holder:
         raise Refused("task_misheld")
     proof = proven(leaf, shown)
     refuse_over(chain, now)
-    decl = world.vocabulary.tasks.get(leaf.kind)
-    if decl is None:
-        raise Refused("grant_outdated", f"there is no task `{shorten(leaf.kind)}` any more")
-    refuse_outdated(chain, decl, world)
-    if root.started is None:
-        raise Refused("grant_unreadable", "an active task has started")
+    started = (fits or Fits()).demand(chain, world)
     task = TaskData(
         leaf.kind,
         leaf.task,
         root.attributes,  # of the task, so what a child says of them is not asked
-        root.started,
+        started,
         min(grant.ends for grant in chain),
         proof,
         root.opener,
@@ -121,13 +151,14 @@ def proven(grant: Grant, shown: Shown) -> frozenset[str]:
         raise Refused("wrong_session")
     if binding.process is not None and shown.process != binding.process:
         raise Refused("wrong_process")
-    facts: Mapping[str, bool] = {
-        "key": True,
-        "request": shown.request and binding.key is not None,
-        "session": binding.session is not None,
-        "process": binding.process is not None,
-    }
-    return frozenset(fact for fact, holds in facts.items() if holds)
+    facts = {"key"}
+    if shown.request and binding.key is not None:
+        facts.add("request")
+    if binding.session is not None:
+        facts.add("session")
+    if binding.process is not None:
+        facts.add("process")
+    return frozenset(facts)
 
 
 def refuse_elsewhere(chain: tuple[Grant, ...], environment: str | None, audience: str) -> None:

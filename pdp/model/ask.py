@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdp.model.request import NOTHING, Resource
 
@@ -28,21 +28,28 @@ class Target:
     body_sha256: bytes | None  # None: not known, so that nothing can be proven of it
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question, before anything in it is verified. Tokens are not shown when it is printed."""
+class Ask(NamedTuple):
+    """A question, before anything in it is verified. One is made for every request of a gate, so it is a tuple."""
 
     action: str
     resource: Resource
-    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    context: Mapping[str, Any] = NOTHING
+    location: Mapping[str, Any] = NOTHING
     itself: bool = False  # the subject is the caller; else whoever was shown, and nobody when nobody was
     shown: Shown | None = None
     user: Resource | None = None  # by the gate's word
-    user_token: str | None = field(default=None, repr=False)
-    grant: str | None = field(default=None, repr=False)
-    proof: str | None = field(default=None, repr=False)
+    user_token: str | None = None
+    grant: str | None = None
+    proof: str | None = None
     target: Target | None = None
     destination: str | None = None  # whom the gate stands before, where it said so
     consumed: tuple[str, ...] = ()  # headers that must not go further
     correlation: str | None = None
+
+    def __repr__(self) -> str:
+        """Without tokens: what is printed is logged."""
+        told = {name: "…" if name in _SECRET and value else value for name, value in zip(self._fields, self, strict=True)}
+        return f"Ask({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+
+_SECRET = frozenset({"user_token", "grant", "proof"})

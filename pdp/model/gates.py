@@ -31,6 +31,7 @@ class Bearer(StrEnum):
 TELLS = ("workload", "user", "task", "grant", "decision", "rule", "valid_until")
 
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
+_UID = re.compile(r"uid:(?:0|[1-9][0-9]{0,9})", re.ASCII)
 _NOT_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "trailer"})
 
 
@@ -47,7 +48,7 @@ class UsersFrom:
 class Gate:
     """One enforcement point, with what it may assert."""
 
-    id: str
+    id: str  # a SPIFFE ID, or `uid:NUMBER` on a Unix socket
     environment: str | None = None
     #: Trust domains whose workloads it may show.
     domains: frozenset[str] = frozenset()
@@ -68,9 +69,11 @@ class Gate:
     scheme: str = "https"
     #: Headers that it sets for the back end, each with what it tells (TELLS).
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    header_names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _demand(_is_workload(self.id), f"`{self.id[:80]}` is not the SPIFFE ID of a gate")
+        known = _is_workload(self.id) or _UID.fullmatch(self.id) is not None
+        _demand(known, f"`{self.id[:80]}` is not the name of a gate: a SPIFFE ID, or `uid:NUMBER`")
         for domain in self.domains:
             _demand(spiffe_segments(f"spiffe://{domain}") == (domain,), f"`{domain[:80]}` is not a trust domain")
         for destination in self.destinations:
@@ -85,10 +88,13 @@ class Gate:
             )
             _demand(tells in TELLS, f"{name}: `{tells[:80]}` is not one of {', '.join(TELLS)}")
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
+        object.__setattr__(self, "header_names", frozenset(self.headers))
 
     @property
-    def facts(self) -> Mapping[str, str]:
-        """What policy sees as `gate`."""
+    def facts(self) -> Mapping[str, str] | None:
+        """What policy sees as `gate`: nothing of one that has no SPIFFE ID."""
+        if self.id.startswith("uid:"):
+            return None
         return {"id": self.id} if self.environment is None else {"id": self.id, "environment": self.environment}
 
 

@@ -13,6 +13,7 @@ from pdp.errors import PdpError
 from pdp.model.frozen import frozen
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_FACTS: frozenset[str] = frozenset()
 
 
 class _NoMemo:
@@ -174,6 +175,9 @@ def _entity(value: object, where: str) -> tuple[EntityData, bool]:
 
 
 def _reference(value: object, where: str) -> tuple[str, str]:
+    # The usual shape first: a class pattern raises and catches an error for each text that it meets.
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is str and type(value[1]) is str:
+        return value
     match value:
         case (str(type_name), str(entity_id)):
             return type_name, entity_id
@@ -184,13 +188,13 @@ def _reference(value: object, where: str) -> tuple[str, str]:
 def _task(task: object) -> TaskData:
     if not isinstance(task, Task):
         raise _bad("task", task, "a pdp.Task")
-    if not isinstance(task.attributes, Mapping):
-        raise _bad("task.attributes", task.attributes, "a mapping")
     for name, value in (("kind", task.kind), ("opener", task.opener), ("holder", task.holder)):
         if type(value) is not str and (value is not None or name == "kind"):
             raise _bad(f"task.{name}", value, "a text")
     if type(task.covers) is not bool:
         raise _bad("task.covers", task.covers, "true or false")
+    if not isinstance(task.attributes, Mapping):
+        raise _bad("task.attributes", task.attributes, "a mapping")
     if task.started is None or task.ends is None:
         raise PdpError("invalid_request", "task: says neither when it `started` nor when it `ends`")
     return TaskData(
@@ -210,6 +214,8 @@ def _task(task: object) -> TaskData:
 
 
 def _proof(facts: object) -> frozenset[str]:
+    if facts == ():
+        return _NO_FACTS
     if isinstance(facts, str) or not isinstance(facts, list | tuple | set | frozenset):
         raise _bad("proof", facts, "a list of proven facts")
     if not all(isinstance(f, str) for f in facts):

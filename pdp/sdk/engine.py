@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, overload
 
-from language import FOREVER, Bundle, World
+from language import FOREVER, Bundle, RequestData, World
 from language import Directory as Data
 from pdp.engine.cache import ENTRIES_MAX, DecisionCache
 from pdp.engine.cache_report import CacheReport, report_cache
@@ -24,13 +24,25 @@ from pdp.engine.revocations import Revocations
 from pdp.engine.snapshot import Policy, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
-from pdp.model.request import NOTHING, EntityLike, Request, Task, Workload, credential_of, moment, request_data
+from pdp.model.request import (
+    NOTHING,
+    Credential,
+    EntityLike,
+    Request,
+    Task,
+    Workload,
+    credential_of,
+    moment,
+    request_data,
+)
 from pdp.record import Recorder
 from pdp.sdk.clock import Clock
 from pdp.sdk.directory import Directory
 from pdp.sdk.watch import Watch
 from pdp.service.recorded import Recording, decide_recorded
 from pdp.store.policy_folder import PolicyFolder
+
+_new = object.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +130,15 @@ class Engine:
 
     # ---- asking
 
+    @overload
+    def check(self, request: Request, *, now: Any = None) -> Decision: ...
+
+    @overload
     def check(
         self,
-        request: Request | None = None,
         *,
-        action: str | None = None,
-        resource: EntityLike | None = None,
+        action: str,
+        resource: EntityLike,
         workload: str | Workload | None = None,
         user: EntityLike | None = None,
         task: Task | None = None,
@@ -132,27 +147,31 @@ class Engine:
         location: Mapping[str, Any] | None = None,
         proof: Sequence[str] | frozenset[str] = (),
         now: Any = None,
-    ) -> Decision:
+    ) -> Decision: ...
+
+    def check(self, request: Request | None = None, *, now: Any = None, **told: Any) -> Decision:
         """Decides a prebuilt `Request`, or one told in keywords. `now` is for tests and replays."""
+        # Keywords that nobody gave cost as much as a lookup each, so the known answer comes before they have names.
         at = self._clock() if now is None else moment(now, "now")
-        if request is not None:
-            if action or resource or workload or user or task or context or gate or location or proof:
-                raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
-            try:
-                memo = request.memo
-            except AttributeError:
-                raise _no_request(request) from None
+        if request is None:
             if self._recording is not None:
-                return decide_recorded(self._recording, self._decider, self._snapshot, request, at)
-            if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
-                return Decision(memo.settled, next(self._numbers))
-            return self._decider.decide(self._snapshot, request, at)
-        context, location = NOTHING if context is None else context, NOTHING if location is None else location
+                return decide_recorded(self._recording, self._decider, self._snapshot, _request(**told), at)
+            asked, credential = _told(**told)
+            return self._decider.decide_once(self._snapshot, asked, credential, at)
+        if told:
+            _refuse_both(told)
+        try:
+            memo = request.memo
+        except AttributeError:
+            raise _no_request(request) from None
         if self._recording is not None:
-            asked = Request(action, resource, workload, user, task, context, gate, location, proof)  # type: ignore[arg-type]  # refused when read
-            return decide_recorded(self._recording, self._decider, self._snapshot, asked, at)
-        told = request_data(action, resource, workload, user, task, context, gate, location, proof)
-        return self._decider.decide_once(self._snapshot, told, credential_of(workload), at)
+            return decide_recorded(self._recording, self._decider, self._snapshot, request, at)
+        if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
+            decision = _new(Decision)  # `Decision(...)` would be a call more
+            decision.settled = memo.settled
+            decision._number = next(self._numbers)
+            return decision
+        return self._decider.decide(self._snapshot, request, at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
         """Decides several requests by one snapshot and at one moment."""
@@ -229,6 +248,41 @@ class Engine:
         denials = FOREVER if options.denials is None else options.denials // timedelta(microseconds=1)
         cache = DecisionCache(options.cache_entries, denials, threading.Lock()) if options.cache_entries else None
         return Policy(bundle, self._instance, cache)
+
+
+def _told(
+    *,
+    action: str | None = None,
+    resource: EntityLike | None = None,
+    workload: str | Workload | None = None,
+    user: EntityLike | None = None,
+    task: Task | None = None,
+    context: Mapping[str, Any] | None = None,
+    gate: Mapping[str, Any] | None = None,
+    location: Mapping[str, Any] | None = None,
+    proof: Sequence[str] | frozenset[str] = (),
+) -> tuple[RequestData, Credential | None]:
+    context, location = NOTHING if context is None else context, NOTHING if location is None else location
+    asked = request_data(action, resource, workload, user, task, context, gate, location, proof)
+    return asked, credential_of(workload)
+
+
+def _request(
+    *, action: Any = None, resource: Any = None, context: Any = None, location: Any = None, **others: Any
+) -> Request:
+    """What was told in keywords, as one who has to keep it does."""
+    if unknown := others.keys() - (_told.__kwdefaults__ or {}).keys():
+        raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
+    context, location = NOTHING if context is None else context, NOTHING if location is None else location
+    return Request(action, resource, context=context, location=location, **others)
+
+
+def _refuse_both(told: Mapping[str, Any]) -> None:
+    """A program may hand on keywords that hold nothing."""
+    if unknown := told.keys() - (_told.__kwdefaults__ or {}).keys():
+        raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
+    if any(told.values()):
+        raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
 
 
 def _demand_request(request: object) -> Request:

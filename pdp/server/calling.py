@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from language import is_spiffe_id
 from pdp.grants.people import Role, verify_person
-from pdp.grants.proof import ProvenRequest, Shown, verify_task_proof
+from pdp.grants.proof import Asked, ProvenRequest, verify_task_proof
 from pdp.grants.refusals import Refused
 from pdp.server.config import Service
 from pdp.server.desk import Desk
@@ -72,12 +72,12 @@ def with_proofs(desk: Desk, caller: Caller, step: Step, proofs: Iterable[Proof])
 
 def _proven(desk: Desk, step: Step, proof: Proof) -> ProvenRequest:
     audience = desk.names.audience
-    shown = Shown(
+    asked = Asked(
         audience, "POST", f"grpc://{audience}{step.method}", digest(step.names), proof.key, step.covered, body_required=True
     )
     if proof.key is None:
         raise Refused("proof_key_unbound")
-    return verify_task_proof((proof.token or "",), shown, desk.proofs, desk.parts.clock())
+    return verify_task_proof((proof.token or "",), asked, desk.proofs, desk.parts.clock())
 
 
 def ids_for(caller: Caller, method: str, key: str, of: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ from pdp.service.check import Answer, Checks, Place
 from pdp.service.recorded import Recording
 from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
+from pdp.wire.decision import GateWords
 from pdp.wire.envoy_path import Routes
 
 _log = logging.getLogger("pdp.server")
@@ -60,6 +61,8 @@ class Desk:
         )
         self._routes = Routes(parts.engine.bundle)
         self._routes_of: Bundle = parts.engine.bundle
+        self._words_of = self.vocabulary
+        self._words = GateWords.of(self._words_of)
         self._standing = self._stand()
 
     def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
@@ -115,6 +118,13 @@ class Desk:
         if self._routes_of is not bundle:
             self._routes, self._routes_of = Routes(bundle), bundle
         return self._routes
+
+    def words(self) -> GateWords:
+        """What only a gate can say, by the vocabulary in force."""
+        vocabulary = self.vocabulary
+        if self._words_of is not vocabulary:
+            self._words, self._words_of = GateWords.of(vocabulary), vocabulary
+        return self._words
 
     def _note_reuse(self, notes: ReuseNotes, token: str, reason: str, now: int) -> None:
         failed = binding_reason(reason)

@@ -187,7 +187,8 @@ class _Unary(_Call):
             raise edge_refusal("overloaded")
         if len(request) > limits.message_bytes:
             raise edge_refusal("too_large", f"more than {limits.message_bytes} bytes")
-        deadline = self.limited(context, limits.deadline / 1e6)
+        longest_us = limits.step_deadline if method.waits or method.writes else limits.deadline
+        deadline = self.limited(context, longest_us / 1e6)
         if deadline.is_over:  # in the queue: nobody waits for the answer
             raise edge_refusal("deadline_passed")
         peer = self.admitted(context)

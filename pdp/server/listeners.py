@@ -21,7 +21,8 @@ from pdp.server.tls import OwnCertificate, port_credentials
 
 #: The metadata in which a caller of a development server, and of no other, says who it is.
 AS = "pdp-as"
-_CHAIN, _LEAF = "x509_pem_cert_chain", "x509_pem_cert"
+#: In grpcio's words. On the server's side BoringSSL tells the chain without the leaf.
+_LEAF, _REST = "x509_pem_cert", "x509_pem_cert_chain"
 
 
 class Bound:
@@ -100,9 +101,9 @@ def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: O
 
     def by_certificate(context: Any) -> Peer:
         shown = context.auth_context()
-        chain = shown.get(_CHAIN) or shown.get(_LEAF)
-        if not chain:
+        leaf, rest = shown.get(_LEAF), shown.get(_REST)
+        if not leaf:
             raise edge_refusal("unauthenticated", "no_certificate")
-        return callers.by_certificate(chain[0], trust_domain)
+        return callers.by_certificate(leaf[0] + rest[0] if rest else leaf[0], trust_domain)
 
     return by_certificate

@@ -37,13 +37,18 @@ class WorkerFailed(PdpError):
 
 
 class Supervisor:
-    def __init__(self, config: Config, runtime: Path) -> None:
-        self._runtime = runtime
+    def __init__(self, config: Config, runtime: Path, program: str = "pdp.server.worker") -> None:
+        self._runtime, self._program = runtime, program
         self._reserved: list[socket.socket] = []
         self._config = self._reserve(config)
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._ending = False
         self.restarts = 0
+
+    @property
+    def processes(self) -> dict[int, int]:
+        """Their process ids, by number."""
+        return {number: process.pid for number, process in self._processes.items()}
 
     async def run(self, stop: asyncio.Event, on_started: Callable[[dict[str, Any]], None]) -> None:
         """Until `stop` is set. The first process is started first: it writes the state that the others follow."""
@@ -52,7 +57,7 @@ class Supervisor:
             told = await self._start(0)
             await asyncio.gather(*(self._start(number) for number in range(1, self._config.workers)))
             keeping = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
-            on_started({**told, "processes": {n: p.pid for n, p in self._processes.items()}})
+            on_started(told)
             await stop.wait()
         finally:
             self._ending = True
@@ -65,7 +70,7 @@ class Supervisor:
     async def _start(self, number: int) -> dict[str, Any]:
         """Starts a process and waits until it listens; WorkerFailed when it ends before that."""
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", "pdp.server.worker", str(number), str(self._runtime))
+        command = (sys.executable, "-m", self._program, str(number), str(self._runtime))
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
         self._processes[number] = process
         assert process.stdin is not None

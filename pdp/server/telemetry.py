@@ -50,6 +50,7 @@ def start_logs(telemetry: Telemetry, worker: int) -> None:
         handler.setFormatter(text)
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.getLogger("watchfiles").setLevel("WARNING")  # it tells of each file that changes
     root.setLevel(telemetry.log_level.value.upper())
 
 

@@ -18,14 +18,15 @@ from pdp.errors import PdpError
 from pdp.server.config import Config, read_config
 from pdp.server.parts import make_parts
 from pdp.server.process import Started, run_process
+from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.telemetry import start_logs, start_metrics
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], make: MakeHandlers = make_handlers) -> int:
     worker, runtime = int(arguments[0]), Path(arguments[1])
     config = read_config(json.loads(sys.stdin.readline()), Path("/"))
     try:
-        asyncio.run(serve(config, worker, runtime, follow_stdin=True))
+        asyncio.run(serve(config, worker, runtime, make))
     except PolicyErrors as errors:
         print("\n".join(render(d) for d in errors.diagnostics if d.is_error), file=sys.stderr)
         return 3
@@ -35,17 +36,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def serve(config: Config, worker: int, runtime: Path | None, *, follow_stdin: bool = False) -> None:
+async def serve(config: Config, worker: int, runtime: Path, make: MakeHandlers) -> None:
     start_logs(config.telemetry, worker)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if follow_stdin:
-        threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
     parts = make_parts(config, worker)
     if config.telemetry.metrics:
         start_metrics(parts.counters, worker)
-    await run_process(parts, runtime, stop, _tell)
+    await run_process(parts, runtime, stop, _tell, make)
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from pdp.engine.revocations import Revocations
 from pdp.grants.grant import Grant, Mark
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
-from pdp.grants.store import Absorbed, Conflict, GrantStore, Record, Spent, Unavailable
+from pdp.grants.store import Absorbed, Changes, Conflict, GrantStore, Record, Spent, Unavailable
 from pdp.service.plan import Plan
 
 #: Changes the engine's revocations: one swap of its snapshot.
@@ -89,6 +89,13 @@ class Book:
                 self.catch_up(now)  # others wrote as well; the feed has all of it, in order
             return made
         raise Refused("store_unavailable", "others write all the time")
+
+    def feed(self, since: int, incarnation: str) -> Changes:
+        """What the store tells readers after a revision."""
+        try:
+            return self._store.changes(since, incarnation)
+        except Unavailable:
+            raise Refused("store_unavailable") from None
 
     def consume(self, plan: Plan) -> None:
         """Takes uses of grants, before an allow is answered."""

@@ -14,8 +14,8 @@ from pdp.engine.decide import Decider
 from pdp.grants.grant import Grant
 from pdp.grants.handles import Handles
 from pdp.grants.people import Role, verify_person
+from pdp.grants.proof import Asked as Proposed
 from pdp.grants.proof import ProofRules, ProvenRequest, verify_task_proof
-from pdp.grants.proof import Shown as Proposed
 from pdp.grants.redeem import Redeemed, redeem
 from pdp.grants.redeem import Shown as Proof
 from pdp.grants.replay import ProofMemory

@@ -13,7 +13,7 @@ from pdp.grants.index import Index
 from pdp.grants.life import end, take
 from pdp.grants.reasons import Refused
 from pdp.grants.redeem import refuse_elsewhere
-from pdp.grants.store import Put
+from pdp.grants.store import Bury, Put
 from pdp.record import Step
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import refuse_to_give
@@ -120,6 +120,19 @@ def plan_expire(index: Index, moment: Moment) -> Plan:
     """Ends what has ended by time. Only tidying: a check looks at the clock and does not wait for this."""
     late = [grant for grant in index.living() if moment.now >= grant.ends]
     return ended(index, late, moment, Caller(), EndReason.EXPIRED, "its time is over")
+
+
+def plan_forget(index: Index, before: int) -> Plan:
+    """Forgets tasks that ended before a moment, whole: a grant is never forgotten while one that hangs on it is known.
+
+    Their ids stay spent. What they did is in the record, which is not the store's business.
+    """
+    changes = []
+    for task in index.by_task:
+        grants = index.of_task(task)
+        if all(grant.ended_at is not None and grant.ended_at < before for grant in grants):
+            changes += [Bury(grant.id, before) for grant in grants]
+    return Plan(tuple(changes))
 
 
 def refuse_ended(grant: Grant) -> None:

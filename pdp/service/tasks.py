@@ -8,6 +8,7 @@ step that cannot be recorded is not acknowledged: what it gave is taken back, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from language import RequestData, World
@@ -15,18 +16,19 @@ from pdp.grants.approval import agreement
 from pdp.grants.grant import Bindings, EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
-from pdp.grants.redeem import Redeemed, Shown, redeem
+from pdp.grants.redeem import Fits, Redeemed, Shown, redeem
 from pdp.grants.scope import resource_ancestors
+from pdp.grants.store import Changes
 from pdp.record import BINDING_REASONS, Recorder, ReuseCounts, Step, SuspendAfter
 from pdp.service.approving import Yes, plan_approve, plan_reject
 from pdp.service.book import Book
 from pdp.service.caller import Caller, Moment, Rules
-from pdp.service.ending import BY_REUSE, ended, held_back, plan_end, plan_expire, plan_resume, plan_suspend
+from pdp.service.ending import BY_REUSE, ended, held_back, plan_end, plan_expire, plan_forget, plan_resume, plan_suspend
 from pdp.service.giving import Child, Opening, plan_delegate, plan_open, plan_request, plan_take_up
 from pdp.service.incidents import plan_freeze, plan_lift, plan_revoke, plan_thaw
 from pdp.service.plan import Plan, tell_refusal
 from pdp.service.renewing import plan_renew
-from pdp.service.seeing import find_seen, known_chain, list_seen
+from pdp.service.seeing import find_seen, known_chain, list_seen, may_see
 
 Planner = Callable[[Index], Plan]
 
@@ -38,6 +40,7 @@ class Tasks:
         self.book = book
         self.rules = rules
         self._recorder = recorder
+        self._fits = Fits()
         self._reuse = None if suspend_after is None else ReuseCounts(suspend_after)
 
     # ---- giving
@@ -102,6 +105,11 @@ class Tasks:
             self.book.forget_ended(moment.now)
         return len(plan.changes)
 
+    def forget(self, moment: Moment, before: int) -> int:
+        """Forgets tasks that ended before a moment; how many grants. Their ids are never used again."""
+        plan = self._step(moment, Caller(), "forgotten", None, lambda i: plan_forget(i, before))
+        return len(plan.changes)
+
     # ---- incidents
 
     def freeze(self, moment: Moment, caller: Caller, workload: str, why: str) -> Mark:
@@ -157,6 +165,18 @@ class Tasks:
         with self.book.lock:
             return self.book.catch_up(moment.now).held_by(workload)
 
+    def watch(self, moment: Moment, caller: Caller, since: int, incarnation: str) -> Changes:
+        """What changed after a revision, of what concerns the caller; marks and forgotten ids are for operators."""
+        with self.book.lock:
+            index = self.book.catch_up(moment.now)
+            changes = self.book.feed(since, incarnation)
+        seen = [
+            record
+            for record in changes.records
+            if caller.operator or (isinstance(record, Grant) and may_see(index, record, caller, moment.world))
+        ]
+        return replace(changes, records=tuple(seen))
+
     # ---- checks
 
     def redeem(self, grant_id: str, shown: Shown, told: RequestData, now: int, world: World) -> Redeemed:
@@ -166,7 +186,7 @@ class Tasks:
             raise Refused("grants_stale")
         resource = (told.resource.type, told.resource.id)
         above = resource_ancestors(world, told.resource, told.resource_told)
-        return redeem(index.chain(grant_id), shown, now, world, told.action, resource, above)
+        return redeem(index.chain(grant_id), shown, now, world, told.action, resource, above, self._fits)
 
     def consume(self, redeemed: Redeemed) -> None:
         """Takes the uses of grants that have a number of them. After an allow, before it is answered."""

@@ -45,6 +45,8 @@ def references(value: Any, where: str) -> tuple[tuple[str, str], ...]:
 
 
 def _reference(value: Any, where: str) -> tuple[str, str]:
+    if type(value) is list and len(value) == 2 and type(value[0]) is str and type(value[1]) is str:
+        return value[0], value[1]  # as files have it; a class pattern raises and catches an error for each text
     match value:
         case [str(type_name), str(entity_id)]:
             return type_name, entity_id

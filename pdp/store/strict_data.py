@@ -28,9 +28,7 @@ class BadData(ValueError):
 def read_json(text: str) -> Any:
     _refuse_depth(text)
     try:
-        return json.loads(
-            text, object_pairs_hook=_object, parse_float=_fraction, parse_constant=_fraction, parse_int=_integer
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadData(f"not JSON: {error.msg.lower()}", error.lineno) from None
     except RecursionError:
@@ -147,6 +145,9 @@ def _integer(text: str) -> int:
         raise BadData("`-0` is written `0`")
     return int(text)
 
+
+# One for all: `json.loads` with hooks makes another for each line of a file. It takes no byte order mark, which is no JSON.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_fraction, parse_constant=_fraction, parse_int=_integer)
 
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)|[\[\]{}]', re.DOTALL)
 

@@ -13,6 +13,7 @@ from pdp.errors import PdpError
 from pdp.model.ask import Shown, Target
 from pdp.model.decision import Decision, Settled
 from pdp.model.request import Request, Resource
+from pdp.model.told import ToldConjunct, ToldExplanation, ToldRule
 from pdp.wire.messages import PDP, DecodeError
 from pdp.wire.refusals import Unfit
 from pdp.wire.values import moment_of, put_entity, put_record
@@ -56,6 +57,15 @@ def write_requests(requests: Sequence[Request]) -> bytes:
 def put_request(into: Any, request: Request, shown: Shown | None) -> None:
     if request.workload is not None or request.task is not None or request.gate is not None or request.proof:
         raise PdpError("invalid_request", "workload, task, gate and proof are what a server verifies, and not told to it")
+    try:
+        _put(into, request, shown)
+        return
+    except (TypeError, ValueError):  # of protobuf: a number for a text, half of a surrogate pair
+        pass
+    raise PdpError("invalid_request", "the request holds a value of the wrong type, or a text that is none")
+
+
+def _put(into: Any, request: Request, shown: Shown | None) -> None:
     into.action = request.action
     put_entity(into.resource, _resource(request.resource))
     put_record(into.context, request.context)
@@ -65,10 +75,13 @@ def put_request(into: Any, request: Request, shown: Shown | None) -> None:
         into.subject.certificates.extend(shown.certificates)
         if shown.token is not None:
             into.subject.token = shown.token
-    if "ip" in request.location:
-        into.location.ip = request.location["ip"]
-    if "port" in request.location:
-        into.location.port = request.location["port"]
+    for name, value in request.location.items():
+        if name not in _LOCATION or type(value) is not _LOCATION[name]:  # protobuf takes True for a port
+            raise PdpError("invalid_request", "a location has an `ip`, which is a text, and a `port`, which is an integer")
+        setattr(into.location, name, value)
+
+
+_LOCATION = {"ip": str, "port": int}
 
 
 def _resource(entity: Any) -> Resource:
@@ -132,3 +145,25 @@ def _parse(kind: Any, raw: bytes) -> Any:
     except DecodeError:
         pass
     raise PdpError("invalid_answer", "the answer is not a message of pdp.v1")
+
+
+def write_explain(request: Request, shown: Shown | None = None, grant: str | None = None, proof: str | None = None) -> bytes:
+    message = PDP.ExplainRequest()
+    message.request.MergeFromString(write_request(request, shown, grant, proof))
+    return bytes(message.SerializeToString())
+
+
+def read_explanation(raw: bytes) -> ToldExplanation:
+    """The decision in an ExplainResponse, with every rule that was considered."""
+    message = _parse(PDP.ExplainResponse, raw)
+    if not message.HasField("decision"):
+        raise PdpError("invalid_answer", "the answer has no decision in it")
+    return ToldExplanation(decision_of(message.decision), tuple(_rule_of(rule) for rule in message.rules))
+
+
+def _rule_of(told: Any) -> ToldRule:
+    conjuncts = tuple(
+        ToldConjunct(c.clause, c.text, c.truth, tuple((r.source, r.value) for r in c.readings), c.error or None)
+        for c in told.conjuncts
+    )
+    return ToldRule(told.rule, told.effect, told.truth, told.place, told.because or None, conjuncts)

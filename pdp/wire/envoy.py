@@ -38,8 +38,9 @@ def _read(raw: bytes, gate: Gate, routes: Routes) -> Ask:
         attributes = None
     if attributes is None:
         raise Unfit("malformed")
-    if attributes.request.HasField("http"):
-        return read_http(attributes, gate, routes)
+    request = attributes.request
+    if request.HasField("http"):
+        return read_http(attributes, request.http, gate, routes)
     if attributes.source.certificate or attributes.source.principal:
         return read_tcp(attributes, gate, routes)
     raise Unfit("empty_request")

@@ -17,7 +17,7 @@ from language import FOREVER, format_instant
 from pdp.model.decision import Decision
 from pdp.model.gates import Gate
 from pdp.wire.messages import ENVOY
-from pdp.wire.refusals import Unfit
+from pdp.wire.refusals import UNFIT, Unfit
 
 #: A serialised CheckResponse whose status is explicit.
 Answer = NewType("Answer", bytes)
@@ -32,7 +32,8 @@ UNAVAILABLE_REASONS: Final = {
     "internal": "the decision point failed",
     "not_ready": "the decision point is not ready",
     "overloaded": "the decision point has too much to do",
-    "deadline_exceeded": "the decision was not made in time",
+    "deadline_passed": "the decision was not made in time",
+    "ending": "the decision point is ending",
 }
 
 _CheckResponse = ENVOY.CheckResponse
@@ -75,7 +76,14 @@ def refuse_credential(code: str, says: str, correlation: str | None = None) -> A
 
 def unavailable(reason: str) -> Answer:
     """The denial while nothing can be decided. Each is made once: it must not need anything that may have failed."""
-    return _UNAVAILABLE[reason]
+    return _UNAVAILABLE.get(reason, _UNAVAILABLE["internal"])
+
+
+def at_edge(code: str) -> Answer:
+    """The denial of a call that ended before anybody read it, by the code that a server's edge has for it. Total."""
+    if code in ("unauthenticated", "not_permitted"):
+        return refuse(Unfit("unknown_gate"))
+    return refuse(Unfit(code)) if code in UNFIT else unavailable(code)
 
 
 # ---- allow
@@ -169,7 +177,7 @@ def _fill(denied: Any, status: int, reason: str, body: dict[str, Any]) -> None:
     text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     if len(text) > BODY_BYTES_MAX:
         text = json.dumps({k: body[k] for k in ("reason", "decision") if k in body}, separators=(",", ":"))
-    denied.body = text + "\n"
+    denied.body = text
 
 
 def _failed(reason: str, says: str) -> Answer:

@@ -8,13 +8,15 @@ a route, and gets what was repeated.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pdp.wire.refusals import Unfit
 
 HEADERS_MAX = 1_000
 TOKEN_BYTES_MAX = 8_192
+NAMES_REMEMBERED_MAX = 4_096  # characters; more are judged each time
 
 #: Each says who somebody is, or what they may: never twice, never beside a look-alike.
 CREDENTIALS = (
@@ -30,27 +32,38 @@ PARTIAL_BODY = "x-envoy-auth-partial-body"
 
 Headers = Mapping[str, Sequence[str]]
 
-_NOT_IN_VALUES = re.compile("[\x00\r\n]")
-_NAMES = re.compile(r"(?:\n:?[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
+#: What must have no look-alike that differs in an underscore, since some back ends read the two as one.
+_GUARDED = frozenset((*CREDENTIALS, XFCC, PARTIAL_BODY, "x-request-id", "x-forwarded-for"))
+
+_NAMES = re.compile(r":?[a-z0-9!#$%&'*+.^_`|~-]+(?:\n:?[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)", re.ASCII)
 
 
-def read_headers(http: Any, guarded: Collection[str]) -> Headers:
-    """By lower-case name, each with all its values. `guarded` are the names that must have no look-alike."""
-    joined, raw = http.headers, http.header_map.headers
-    if raw:
+def read_headers(http: Any, own: frozenset[str]) -> Headers:
+    """By lower-case name, each with all its values. `own` are headers that the gate sets, which must have no look-alike."""
+    joined = http.headers
+    if http.HasField("header_map"):
+        raw = http.header_map.headers
         if joined:
             raise Unfit("ambiguous_headers")
         if len(raw) > HEADERS_MAX:
             raise Unfit("too_many_headers")
         found = _raw(raw)
+        texts = [value for values in found.values() for value in values]
     else:
-        if len(joined) > HEADERS_MAX:
+        names = list(joined)
+        if len(names) > HEADERS_MAX:
             raise Unfit("too_many_headers")
-        found = {name: (value,) for name, value in joined.items()}
-    _refuse_names(found, guarded)
-    if _NOT_IN_VALUES.search("\t".join([value for values in found.values() for value in values])):
+        texts = [joined[name] for name in names]
+        found = dict(zip(names, zip(texts, strict=True), strict=True))  # the inner one makes a tuple of each
+    names_told = "\n".join(found)
+    judge = _unfit_names if len(names_told) <= NAMES_REMEMBERED_MAX else _unfit_names.__wrapped__
+    unfit = judge(names_told, len(found), own)
+    if unfit is not None:
+        raise Unfit(unfit)
+    text = "\t".join(texts)
+    if "\n" in text or "\r" in text or "\x00" in text:
         raise Unfit("malformed_header", "a value with an end of line in it")
     return found
 
@@ -68,14 +81,18 @@ def _raw(raw: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _refuse_names(found: Mapping[str, object], guarded: Collection[str]) -> None:
-    names = "\n" + "\n".join(found) if found else ""
-    if not _NAMES.fullmatch(names) or names.count("\n") != len(found):
-        raise Unfit("malformed_header", "a name that is not a lower-case word")
-    if "_" in names:
-        for name in found:
-            if "_" in name and name.replace("_", "-") in guarded:
-                raise Unfit("underscore_header")
+@lru_cache(maxsize=1_024)
+def _unfit_names(names: str, count: int, own: frozenset[str]) -> str | None:
+    """What is wrong with names of headers, a line each. Clients send the same ones again and again."""
+    if not count:
+        return None
+    if names.count("\n") != count - 1 or not _NAMES.fullmatch(names):
+        return "malformed_header"
+    for name in names.split("\n") if "_" in names else ():
+        plain = name.replace("_", "-")
+        if plain != name and (plain in _GUARDED or plain in own):
+            return "underscore_header"
+    return None
 
 
 def single(headers: Headers, name: str) -> str | None:

@@ -25,13 +25,13 @@ from pdp.wire.xfcc import chain_in
 
 CORRELATION_MAX = 128
 
-_GUARDED = frozenset((*CREDENTIALS, XFCC, PARTIAL_BODY, "x-request-id", "x-forwarded-for"))
+_CREDENTIALS = frozenset(CREDENTIALS)
 
 
-def read_http(attributes: Any, gate: Gate, routes: Routes) -> Ask:
+def read_http(attributes: Any, http: Any, gate: Gate, routes: Routes) -> Ask:
     """What an HTTP request means, and what came with it."""
-    http, source = attributes.request.http, attributes.source
-    headers = read_headers(http, _GUARDED.union(gate.headers) if gate.headers else _GUARDED)
+    source = attributes.source
+    headers = read_headers(http, gate.header_names)
     method, host, path = http.method, http.host, http.path
     _refuse_conflicts(http, headers, method, host, path)
     meaning = routes.http(method, host, path, headers)
@@ -51,7 +51,7 @@ def read_http(attributes: Any, gate: Gate, routes: Routes) -> Ask:
         target=None if proof is None else _target(gate, http, headers, method, host, path),
         destination=destination,
         consumed=_consumed(headers, gate),
-        correlation=_correlation(http.id),
+        correlation=_correlation(headers, http.id),
     )
 
 
@@ -114,10 +114,15 @@ def _body_sha256(http: Any, headers: Headers) -> bytes | None:
 
 def _consumed(headers: Headers, gate: Gate) -> tuple[str, ...]:
     """Credentials that end here (A-5): all of ours that came, and `authorization` where it is for us."""
+    if _CREDENTIALS.isdisjoint(headers):
+        return ()
     ignored = "authorization" if gate.bearer is Bearer.IGNORE else None
     return tuple([name for name in CREDENTIALS if name in headers and name != ignored])
 
 
-def _correlation(request_id: str) -> str | None:
-    fits = 0 < len(request_id) <= CORRELATION_MAX and request_id.isascii() and request_id.isprintable()
-    return request_id if fits else None
+def _correlation(headers: Headers, stream: str) -> str | None:
+    """`x-request-id`, else the number of the stream. Only to find things again: the client may have written it (E-5)."""
+    told = headers.get("x-request-id")
+    found = told[0] if told is not None and len(told) == 1 else stream
+    fits = 0 < len(found) <= CORRELATION_MAX and found.isascii() and found.isprintable()
+    return found if fits else None

@@ -19,7 +19,6 @@ TARGET_BYTES_MAX = 8_192
 MEANINGS_MAX = 4_096
 MEANING_BYTES_MAX = 512  # of what is remembered by; longer ones are read each time
 
-_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 #: In paths: what stands for itself, and an escape. The language refuses the rest, and escapes that hide something.
 _ODD = re.compile(r"[;\x00-\x20\x7f-\uffff]")
 
@@ -57,9 +56,7 @@ class Routes:
         return Meaning(routed.action, Resource(routed.resource_type, routed.resource_id), routed.context)
 
     def _read(self, key: tuple[object, ...], method: str, host: str, target: str, headers: Headers) -> Meaning:
-        if not _METHOD.fullmatch(method):
-            raise Unfit("malformed_method")
-        if len(target) > TARGET_BYTES_MAX or len(host) > TARGET_BYTES_MAX:
+        if len(method) + len(host) + len(target) > TARGET_BYTES_MAX:
             raise Unfit("too_large", "method, host or path")
         _refuse_odd(target)
         try:

@@ -17,17 +17,24 @@ from pdp.wire.refusals import Unfit
 
 PEM_BYTES_MAX = 65_536  # URL-encoded
 LEAVES_REMEMBERED = 4_096
+LEAF_REMEMBERED_MAX = 4_096  # characters; larger ones are read each time
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----"
 
 _Address = ENVOY.find("envoy.config.core.v3.Address")
 
 
-@lru_cache(maxsize=LEAVES_REMEMBERED)
 def leaf_of(encoded: str) -> bytes:
     """The certificate in URL-encoded PEM as DER. Exactly one; what it says is for `pdp.identity` to read."""
+    if len(encoded) <= LEAF_REMEMBERED_MAX:
+        return _leaf_of(encoded)
     if len(encoded) > PEM_BYTES_MAX:
         raise Unfit("too_large", "source.certificate")
+    return _leaf_of.__wrapped__(encoded)
+
+
+@lru_cache(maxsize=LEAVES_REMEMBERED)
+def _leaf_of(encoded: str) -> bytes:
     try:
         text = unquote(encoded, errors="strict").strip("\n")
         if not text.startswith(_BEGIN) or not text.endswith(_END):

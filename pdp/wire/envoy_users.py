@@ -17,8 +17,10 @@ _Metadata = ENVOY.find("envoy.config.core.v3.Metadata")
 def user_of(attributes: Any, gate: Gate) -> Resource | None:
     """The user in the metadata; None when there is none, or the gate's entry does not take one from there."""
     where = gate.users_from
+    if where is None:
+        return None
     raw = attributes.metadata_context
-    if where is None or not raw:
+    if not raw:
         return None
     if len(raw) > METADATA_BYTES_MAX:
         raise Unfit("too_large", "metadata_context")

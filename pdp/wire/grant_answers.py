@@ -12,6 +12,8 @@ from pdp.wire.grants import REASONS, STATES
 from pdp.wire.messages import PDP
 from pdp.wire.values import put_moment, put_record
 
+_TEXTS = ("id", "task", "kind", "holder", "opener", "requester", "why", "generation", "audience")
+_PLAIN = (*_TEXTS, "depth", "revision", "deeper")
 _STATE = {state: number for number, state in STATES.items()}
 _REASON = {reason: number for number, reason in REASONS.items()}
 
@@ -64,7 +66,7 @@ def write_change(grant: Grant, incarnation: str) -> bytes:
 
 
 def put_grant(into: Any, grant: Grant) -> None:
-    for name in ("id", "task", "kind", "holder", "opener", "requester", "why", "generation", "depth", "revision", "deeper"):
+    for name in _PLAIN:
         setattr(into, name, getattr(grant, name))
     into.parent, into.environment = grant.parent or "", grant.environment or ""
     put_record(into.facts.fields, grant.attributes)
@@ -73,6 +75,7 @@ def put_grant(into: Any, grant: Grant) -> None:
         _put_permit(into.scope.add(), permit)
     _put_bindings(into.bindings, grant.binding)
     into.state = _STATE[grant.state]
+    into.holds.extend(grant.holds)
     if grant.ended is not None:
         into.ended = _REASON[grant.ended]
     put_moment(into.created, grant.created)

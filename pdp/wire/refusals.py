@@ -58,7 +58,6 @@ several_credentials       E-7  401 a credential was sent more than once
 malformed_credential      E-7  401 a header for a credential holds something else
 credential_too_large      47   401 a header for a credential is larger than is accepted
 
-malformed_method          13   400 the method is not a word of HTTP
 conflicting_host          15   400 the request names two hosts
 conflicting_request       E-8  400 the request names two methods or two paths
 malformed_host            14   400 the host holds something that is not a host

@@ -35,20 +35,22 @@ def take(value: Any, depth: int = 0) -> Any:
 def take_record(fields: Any, depth: int = 0) -> dict[str, Any]:
     if len(fields) > ITEMS_MAX:
         raise Unfit("too_many_items")
-    return {name: take(value, depth) for name, value in fields.items()}
+    return {name: take(fields[name], depth) for name in fields}
 
 
 def take_entity(entity: Any, where: str) -> Resource:
     type_name, entity_id = take_reference(entity, where)
     attributes = take_record(entity.attributes.fields) if entity.HasField("attributes") else None
-    parents = tuple([take_reference(p, f"{where}.parents") for p in entity.parents]) or None
+    told = entity.parents
+    parents = tuple([take_reference(p, f"{where}.parents") for p in told]) if told else None
     return Resource(type_name, entity_id, attributes, parents)
 
 
 def take_reference(reference: Any, where: str) -> tuple[str, str]:
-    if not reference.HasField("type") or not reference.HasField("id"):
+    type_name, entity_id = reference.type, reference.id
+    if not type_name or not entity_id:
         raise Unfit("missing_field", f"type and id of {where}")
-    return reference.type, reference.id
+    return type_name, entity_id
 
 
 def moment_of(timestamp: Any) -> int:

@@ -159,6 +159,7 @@ class Limits:
     calls_per_connection: int = _setting("calls in work at one time on a connection", 1024)
     metadata_bytes: int = _setting("the largest metadata of a call", 16 * 1024)
     deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1))
+    step_deadline: DurationUs = _setting("the same for calls that wait, such as steps of grants", seconds(5))
     drain: DurationUs = _setting("how long calls in work may go on after SIGTERM", seconds(10))
     idle: DurationUs = _setting("connections on which nothing happens are closed after this", seconds(300))
     connection_age: DurationUs = _setting("connections are asked to begin anew after this", seconds(3600))

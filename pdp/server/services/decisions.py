@@ -22,14 +22,14 @@ _SERVICE = "/pdp.v1.DecisionService/"
 def decision_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
-        ask = wire.read_check(raw, gate, desk.vocabulary)
+        ask = wire.read_check(raw, gate, desk.words())
         if isinstance(ask, Unfit):
             raise unfit(ask)
         return wire.write_check(desk.check(ask, peer, gate).decision, ask.correlation, explain=explains(gate))
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
-        asks = wire.read_many(raw, gate, desk.vocabulary)
+        asks = wire.read_many(raw, gate, desk.words())
         if isinstance(asks, Unfit):
             raise unfit(asks)
         return wire.write_many([_result(desk, ask, peer, gate) for ask in asks], explain=explains(gate))
@@ -37,7 +37,7 @@ def decision_handlers(desk: Desk) -> Handlers:
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
             gate = desk.gate(peer)
-            ask = wire.read_check(raw, gate, desk.vocabulary)
+            ask = wire.read_check(raw, gate, desk.words())
             try:
                 answer = wire.write_result(_result(desk, ask, peer, gate), explain=explains(gate))
             except PassOn:
@@ -48,7 +48,7 @@ def decision_handlers(desk: Desk) -> Handlers:
         gate = desk.gate(peer)
         if not explains(gate):
             raise CallRefused("PERMISSION_DENIED", "explain_not_permitted", "the caller may not be told why")
-        ask = wire.read_explain(raw, gate, desk.vocabulary)
+        ask = wire.read_explain(raw, gate, desk.words())
         if isinstance(ask, Unfit):
             raise unfit(ask)
         return write_explanation(desk.explain(ask, peer, gate), ask.correlation)

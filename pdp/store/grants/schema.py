@@ -28,7 +28,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              live INTEGER NOT NULL,
              document TEXT NOT NULL,
              PRIMARY KEY (kind, name, more)
-           ) STRICT, WITHOUT ROWID""",
+           ) STRICT""",
         "CREATE INDEX records_by_revision ON records (revision)",
         "CREATE INDEX records_live ON records (live) WHERE live = 1",
         "CREATE TABLE consumed (key TEXT PRIMARY KEY, count INTEGER NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID",

@@ -84,6 +84,7 @@ class SqliteStore:
     def commit(self, changes: Sequence[Change]) -> Committed:
         until = self._until()
         with self._failing_closed(), self._held(self._writing, until), self._witness.locked(until):
+            self._refuse_replaced()
             self._writer.execute(f"PRAGMA busy_timeout = {_left_ms(until)}")
             with self._transaction():
                 before = life_of(self._writer, self._witness.seen(), self._revision)
@@ -118,19 +119,18 @@ class SqliteStore:
             return Changes(life.incarnation, life.revision, records, whole)
 
     def confirmed(self) -> None:
-        with self._failing_closed():
-            if self._untold is not None:
-                self._tell_again()
-            if not self._witness.is_there() or not os.path.samestat(self._path.stat(), self._file):
-                raise Unavailable("the file of the store, or its witness, was replaced: it must be opened anew")
-            with self._snapshot() as life:
-                if life.incarnation != self._incarnation:
-                    raise Unavailable("the store has begun a new incarnation: what is in it must be read anew")
+        with self._failing_closed(), self._snapshot() as life:
+            if life.incarnation != self._incarnation:
+                raise Unavailable("the store has begun a new incarnation: what is in it must be read anew")
 
     # ---- the witness
 
+    def _refuse_replaced(self) -> None:
+        if not self._witness.is_there() or not os.path.samestat(self._path.stat(), self._file):
+            raise Unavailable("the file of the store, or its witness, was replaced: it must be opened anew")
+
     def _tell(self, seen: Seen) -> None:
-        """The commit stands. If the witness cannot be told, nothing is confirmed any more until it can."""
+        """The commit stands. If the witness cannot be told, nothing is read any more until it can."""
         try:
             self._witness.see(seen)
             self._untold = None
@@ -181,6 +181,9 @@ class SqliteStore:
     @contextmanager
     def _snapshot(self) -> Iterator[Life]:
         """One state of the file, which goes on from what the witness saw before it was taken."""
+        if self._untold is not None:
+            self._tell_again()
+        self._refuse_replaced()
         with self._held(self._reading, self._until()):
             seen = self._witness.seen()
             known = self._revision

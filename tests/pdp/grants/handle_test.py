@@ -36,6 +36,7 @@ from tests.pdp.grants.handles_world import (
     TASK_KEY,
     Refused,
     TokenShape,
+    fuzz,
     handle_with,
     handle_without,
     key,
@@ -255,6 +256,7 @@ def test_only_reading_makes_one() -> None:
 # ---- whatever comes
 
 
+@fuzz
 @given(st.data())
 def test_no_mutation_is_accepted(data: st.DataObject) -> None:
     """One character changed, cut or added: a coded refusal, always."""
@@ -274,6 +276,7 @@ JSON = st.recursive(
 )
 
 
+@fuzz
 @given(st.sampled_from([*READ.claims, "act", "more"]), JSON)
 def test_no_claim_of_another_type_gets_through(name: str, value: Any) -> None:
     """Signed by us, even: it is read, or it is a coded refusal."""
@@ -283,6 +286,7 @@ def test_no_claim_of_another_type_gets_through(name: str, value: Any) -> None:
         assert type(found.depth) is int
 
 
+@fuzz
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("latin-1")))
 def test_no_text_is_a_handle(token: str) -> None:
     assert_refused(token)

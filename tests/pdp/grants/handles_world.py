@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
@@ -10,15 +11,24 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import HealthCheck, settings
 
 from pdp.grants.grant import Bindings, Grant, Permit, Scope, State, Target
 from pdp.grants.handle import Names, make_handle
 from pdp.grants.issuer_keys import first_keys
-from pdp.grants.proof import ProofRules, ProvenRequest, Shown, verify_task_proof
+from pdp.grants.proof import Asked, ProofRules, ProvenRequest, verify_task_proof
 from pdp.grants.refusals import HANDLE_REFUSALS, Refused
 from pdp.grants.replay import ReplayMemory
 from pdp.identity.dev.tokens import TokenShape, key_id_for, public_jwk, sign_token
 from pdp.tokens.compact import base64url, digest, read_compact
+
+#: `PDP_TEST_CASES` makes each property test try so many.
+fuzz = settings(
+    max_examples=int(os.environ.get("PDP_TEST_CASES", "100")),
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -67,7 +77,7 @@ def sha256(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()
 
 
-SHOWN = Shown("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, sha256(BODY))
+SHOWN = Asked("spiffe://dev.test/gate", "POST", "https://ledger.test/rows", digest(HANDLE), JKT, sha256(BODY))
 PROOF = TokenShape(
     {"alg": "ES256", "typ": "task-proof+jwt", "jwk": public_jwk(TASK_KEY)},
     {
@@ -103,7 +113,7 @@ def changed(members: Any, changes: dict[str, Any]) -> dict[str, Any]:
 GOOD_PROOF = proof_claims()
 
 
-def prove(*proofs: str, shown: Shown = SHOWN, now: int = NOW, used: Any = None, rules: ProofRules = RULES) -> ProvenRequest:
+def prove(*proofs: str, shown: Asked = SHOWN, now: int = NOW, used: Any = None, rules: ProofRules = RULES) -> ProvenRequest:
     return verify_task_proof(proofs, shown, memory() if used is None else used, now, rules)
 
 

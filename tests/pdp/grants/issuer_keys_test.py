@@ -128,9 +128,7 @@ def test_rotation_and_withdrawal_stay(tmp_path: Path) -> None:
     withdraw(folder, old.id, NOW + 1)
     found = read_issuer_keys(folder)
     assert found.state(found.keys[0], NOW + 1) is KeyState.WITHDRAWN
-    signed = found.signing(NOW + 1).sign(b"x")
-    assert len(signed) == 64
-    assert signed == found.signing(NOW + 1).sign(b"x")
+    assert found.signing(NOW + 1).id != old.id
 
 
 @pytest.mark.parametrize("mode", [0o701, 0o710, 0o704, 0o722, 0o755])

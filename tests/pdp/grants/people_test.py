@@ -26,6 +26,7 @@ from tests.pdp.grants.handles_world import (
     Refused,
     TokenShape,
     changed,
+    fuzz,
     key,
     refused,
 )
@@ -222,6 +223,7 @@ def test_only_verifying_makes_one() -> None:
         Person(Role.USER, "User", "ada", NAME, NOW, None, "d")
 
 
+@fuzz
 @given(st.data())
 def test_no_mutation_is_accepted(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(GOOD) - 1))
@@ -233,6 +235,7 @@ def test_no_mutation_is_accepted(data: st.DataObject) -> None:
         assert str(caught.value)
 
 
+@fuzz
 @given(st.binary(max_size=200) | st.text(max_size=80).map(lambda t: json.dumps({"keys": [{"kty": "EC", "x": t}]}).encode()))
 def test_no_document_ends_in_anything_but_keys_or_a_code(raw: bytes) -> None:
     try:

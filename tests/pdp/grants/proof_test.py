@@ -39,6 +39,7 @@ from tests.pdp.grants.handles_world import (
     Refused,
     TokenShape,
     changed,
+    fuzz,
     memory,
     proof_claims,
     proof_header,
@@ -294,6 +295,7 @@ JSON = st.recursive(
 )
 
 
+@fuzz
 @given(st.data())
 def test_no_mutation_is_accepted(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(GOOD_PROOF) - 1))
@@ -306,6 +308,7 @@ def test_no_mutation_is_accepted(data: st.DataObject) -> None:
         assert str(caught.value)
 
 
+@fuzz
 @given(st.sampled_from(sorted({*PROOF.claims, "nonce", "more"} - {"nonce", "jti", "iat", "exp"})), JSON)
 def test_no_claim_of_another_value_gets_through(name: str, value: Any) -> None:
     if value != PROOF.claims.get(name) and not (name == "bdh" and value is None):
@@ -317,6 +320,7 @@ def _with(name: str) -> bytes:
     return json.dumps({**PROOF.claims, name: None}).encode()
 
 
+@fuzz
 @given(st.sampled_from(["jti", "iat", "exp", "nonce"]), JSON)
 def test_what_is_free_is_read_or_refused(name: str, value: Any) -> None:
     with contextlib.suppress(Refused):
@@ -324,6 +328,7 @@ def test_what_is_free_is_read_or_refused(name: str, value: Any) -> None:
         assert found.key == JKT
 
 
+@fuzz
 @given(JSON, st.sampled_from(["alg", "typ", "jwk"]))
 def test_no_header_of_another_value_gets_through(value: Any, name: str) -> None:
     header = json.dumps({**PROOF.header, name: value}).encode()

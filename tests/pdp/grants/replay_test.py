@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pdp.errors import PdpError
 from pdp.grants.replay import ReplayMemory, Use
+from tests.pdp.grants.handles_world import fuzz
 
 NOW = 1_000_000
 END = NOW + 1000
@@ -69,6 +70,7 @@ def test_no_such_memory(bounds: dict[str, int]) -> None:
         memory(**bounds)
 
 
+@fuzz
 @given(
     st.lists(
         st.tuples(st.sampled_from("kl"), st.integers(0, 5), st.integers(1, 60), st.integers(-20, 40)),

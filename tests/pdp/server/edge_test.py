@@ -105,7 +105,7 @@ class Gate:
 
 def test_too_many_calls_are_denied_at_once_and_health_stays_up(tmp_path: Path) -> None:
     gate = Gate()
-    limits = {"concurrent": 2, "waiting": 2, "deadline": "30s", "drain": "1s"}
+    limits = {"concurrent": 2, "waiting": 2, "step_deadline": "30s", "drain": "1s"}
     with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
         wait = opened.unary_unary("/test.Gate/Wait")
         held = [wait.future(b"held") for _ in range(2)]
@@ -120,7 +120,7 @@ def test_too_many_calls_are_denied_at_once_and_health_stays_up(tmp_path: Path) -
 
 def test_calls_that_wait_have_a_limit_of_their_own(tmp_path: Path) -> None:
     gate = Gate()
-    limits = {"waiting": 1, "deadline": "30s", "drain": "1s"}
+    limits = {"waiting": 1, "step_deadline": "30s", "drain": "1s"}
     with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
         held = opened.unary_unary("/test.Gate/Wait").future(b"held")
         assert gate.entered.acquire(timeout=15)
@@ -132,7 +132,7 @@ def test_calls_that_wait_have_a_limit_of_their_own(tmp_path: Path) -> None:
 
 def test_our_deadline_holds_where_the_caller_has_none(tmp_path: Path) -> None:
     gate = Gate()
-    limits = {"deadline": "50ms", "drain": "1s"}
+    limits = {"step_deadline": "50ms", "drain": "1s"}
     with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
         assert refused(opened, "/test.Gate/Wait") == "DEADLINE_EXCEEDED deadline_passed"
         assert call(opened, "/test.Gate/Deny") == b"denied: deadline_passed"
@@ -142,7 +142,7 @@ def test_our_deadline_holds_where_the_caller_has_none(tmp_path: Path) -> None:
 
 def test_a_cancelled_call_is_not_counted_for_ever(tmp_path: Path) -> None:
     gate = Gate()
-    with running(development(tmp_path, limits={"deadline": "30s", "drain": "1s"}), gate.handlers) as server:
+    with running(development(tmp_path, limits={"step_deadline": "30s", "drain": "1s"}), gate.handlers) as server:
         counters = server.parts.counters
         with channel(server.address) as opened:
             for _ in range(5):
@@ -207,7 +207,7 @@ def test_a_correlation_id_comes_back(tmp_path: Path) -> None:
 
 def test_drain_ends_streams_and_finishes_calls(tmp_path: Path) -> None:
     gate = Gate()
-    limits = {"deadline": "30s", "drain": "10s"}
+    limits = {"step_deadline": "30s", "drain": "10s"}
     with running(development(tmp_path, limits=limits), gate.handlers) as server, channel(server.address) as opened:
         watching = opened.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         assert next(watching) == b"\x08\x01"

@@ -91,9 +91,7 @@ class Place:
         told: dict[str, Any] = {
             "policies": {"path": str(self.folder / "set"), "watch": False},
             "store": {"path": str(self.folder / "store" / "grants.sqlite")},
-            "people": {
-                ISSUER: {"audience": "pdp", "keys": str(self.folder / "people.json"), "roles": ["user", "approver"]}
-            },
+            "people": {ISSUER: {"audience": "pdp", "keys": str(self.folder / "people.json"), "roles": ["user", "approver"]}},
             "peps": {GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "xfcc": "ignore", "explain": True}},
             "roles": {
                 "grants": [f"spiffe://{DOMAIN}/ci/*", f"spiffe://{DOMAIN}/billing/*", OPS],
@@ -229,7 +227,9 @@ def asking_envoy(place: Place, handle: str, path: str = "/tables/invoices", hold
 
     message = ENVOY.CheckRequest()
     attributes = message.attributes
-    pem = (place.folder / "callers" / holder.rsplit("/", 1)[-1] / "svid.pem").read_text().split("-----END CERTIFICATE-----")[0]
+    pem = (
+        (place.folder / "callers" / holder.rsplit("/", 1)[-1] / "svid.pem").read_text().split("-----END CERTIFICATE-----")[0]
+    )
     attributes.source.certificate = quote(pem + "-----END CERTIFICATE-----\n", safe="")
     attributes.destination.principal = LEDGER
     http = attributes.request.http

@@ -98,9 +98,9 @@ def test_a_certificate_of_another_domain_opens_nothing(config: Config, identitie
 
 
 @pytest.mark.parametrize("kind", [k for k in MALFORMED_SVIDS if k != "weak-key"])
-def test_no_malformed_certificate_gets_an_answer(kind: str, tmp_path: Path, _shared: tuple[Identities, str]) -> None:
+def test_no_malformed_certificate_gets_an_answer(kind: str, tmp_path: Path, shared: tuple[Identities, str]) -> None:
     """Some are refused in the handshake, by other rules than ours; those that are not are refused by ours."""
-    identities, address = _shared
+    identities, address = shared
     try:
         credentials = identities.credentials(GATE, malformed=kind)
     except ValueError:
@@ -110,10 +110,12 @@ def test_no_malformed_certificate_gets_an_answer(kind: str, tmp_path: Path, _sha
 
 
 @pytest.fixture(scope="module")
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> object:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> object:
     folder = tmp_path_factory.mktemp("shared")
     identities = Identities(folder)
     with running(production(folder, identities)) as server:
+        with channel(server.address, identities.credentials(GATE)) as opened:
+            assert call(opened, *WHO)  # so that a refusal below is about the certificate
         yield identities, server.address
 
 
@@ -260,6 +262,6 @@ def test_a_listener_serves_its_own_services_only(tmp_path: Path, identities: Ide
     config = production(
         tmp_path, identities, listen=[{"address": "127.0.0.1:0", "trust_domain": DOMAIN, "services": ["decision"]}]
     )
-    with running(config) as server:
-        with channel(server.address, identities.credentials(f"spiffe://{DOMAIN}/ops/ann")) as opened:
-            assert refused(opened, "/test.Echo/Admin") == "UNIMPLEMENTED"
+    ann = identities.credentials(f"spiffe://{DOMAIN}/ops/ann")
+    with running(config) as server, channel(server.address, ann) as opened:
+        assert refused(opened, "/test.Echo/Admin") == "UNIMPLEMENTED"

@@ -60,14 +60,18 @@ class Identities:
 
     def __init__(self, folder: Path, name: str = DOMAIN) -> None:
         self.folder = folder
-        self.domain = create_domain(folder / f"ca-{name}", name, now_us(), 86_400_000_000)[0]
+        self.domain = create_domain(folder / f"ca-{name}", name, now_us(), 365 * 86_400_000_000)[0]
         self.bundle = folder / f"{name}.json"
         self.bundle.write_bytes(self.domain.bundle_document())
 
     def write(self, spiffe_id: str, into: str, ttl_s: float = 3600, malformed: str | None = None) -> tuple[Path, Path]:
         """`svid.pem` and `svid.key` in a folder."""
         key = new_key()
-        chain = self.domain.certificates(spiffe_id, key.public_key(), now_us(), int(ttl_s * 1e6), malformed)
+        domain, ttl_us = self.domain, int(ttl_s * 1e6)
+        chain = domain.certificates(spiffe_id, key.public_key(), now_us(), ttl_us, malformed)
+        if malformed is None and spiffe_id.endswith("/pdp"):  # Python's gRPC clients look for a host name
+            shape = domain.shape(spiffe_id, now_us(), ttl_us)
+            chain = domain.issue(replace(shape, leaf=replace(shape.leaf, dns=("pdp",))), key.public_key())
         pem = b"".join(_pem(der) for der in chain)
         write_files(self.folder / into, {"svid.pem": pem}, {"svid.key": private_pem(key)})
         return self.folder / into / "svid.pem", self.folder / into / "svid.key"

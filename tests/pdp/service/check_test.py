@@ -50,8 +50,8 @@ def test_in_its_task_with_its_key_it_is_allowed() -> None:
 OTHER = domain("other.test")
 SAME_NAME = domain("dev.test")
 AWAY: dict[str, tuple[Ask, str]] = {
-    "no certificate": (replace(ASK, shown=None), "task_misheld"),
-    "nothing at all": (replace(ASK, shown=None, grant=None), "no_subject"),
+    "no certificate": (ASK._replace(shown=None), "task_misheld"),
+    "nothing at all": (ASK._replace(shown=None, grant=None), "no_subject"),
     "a malformed certificate": (showing(*certificates(malformed="two-ids")), "several_uri_names"),
     "no certificate but bytes": (showing(b"x"), "certificate_malformed"),
     "a certificate of other keys": (
@@ -64,16 +64,16 @@ AWAY: dict[str, tuple[Ask, str]] = {
     "a principal and no certificate": (showing(principal=API), "no_certificate"),
     "a bearer token of the workload": (
         showing(token=WORLD.token(API, "spiffe://dev.test/pdp", NOW, HOUR)), "proof_missing"),
-    "the caller itself, and there is none": (replace(ASK, itself=True), "task_misheld"),
-    "no task": (replace(ASK, grant=None), "default_deny"),
-    "no handle but a text": (replace(ASK, grant="x"), "token_not_compact"),
-    "an empty handle": (replace(ASK, grant=""), "token_not_compact"),
-    "a proof that is none": (replace(ASK, proof="x"), "proof_key_unbound"),
-    "a proof of no request": (replace(ASK, proof="x", target=None), "proof_out_of_place"),
-    "a table of another tenant": (replace(ASK, resource=pdp.Resource("Table", "others")), "default_deny"),
-    "a table outside": (replace(ASK, resource=pdp.Resource("Table", "outside")), "default_deny"),
-    "another action": (replace(ASK, action="update"), "default_deny"),
-    "an unknown action": (replace(ASK, action="drop"), "unknown_action"),
+    "the caller itself, and there is none": (ASK._replace(itself=True), "task_misheld"),
+    "no task": (ASK._replace(grant=None), "default_deny"),
+    "no handle but a text": (ASK._replace(grant="x"), "token_not_compact"),
+    "an empty handle": (ASK._replace(grant=""), "token_not_compact"),
+    "a proof that is none": (ASK._replace(proof="x"), "proof_key_unbound"),
+    "a proof of no request": (ASK._replace(proof="x", target=None), "proof_out_of_place"),
+    "a table of another tenant": (ASK._replace(resource=pdp.Resource("Table", "others")), "default_deny"),
+    "a table outside": (ASK._replace(resource=pdp.Resource("Table", "outside")), "default_deny"),
+    "another action": (ASK._replace(action="update"), "default_deny"),
+    "an unknown action": (ASK._replace(action="drop"), "unknown_action"),
 }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_the_record_is_the_authority_whatever_the_handle_says(changes: dict[str,
 
 def test_nothing_is_allowed_at_or_after_an_end() -> None:
     longer = replace(GRANT, ends=NOW + 2 * HOUR)
-    desk, call = Desk(longer), replace(ASK, grant=handle(longer))
+    desk, call = Desk(longer), ASK._replace(grant=handle(longer))
     lasts = GRANT.started + HOUR // 2  # type: ignore[operator]  # it has started
     assert desk.reason(call, lasts - 1) == "allowed"
     assert desk.reason(call, lasts) == "task_ended"
@@ -142,7 +142,7 @@ def test_trust_that_is_withdrawn_ends_what_was_remembered() -> None:
 
 def test_stale_knowledge_of_grants_denies_everything() -> None:
     desk = Desk()
-    batch = replace(showing(*certificates(BATCH, ttl_us=3 * HOUR)), grant=None)
+    batch = showing(*certificates(BATCH, ttl_us=3 * HOUR))._replace(grant=None)
     assert desk.reason(batch, NOW + HOUR - 1) == "allowed"
     assert desk.reason(batch, NOW + HOUR) == "grants_stale"
 
@@ -159,10 +159,10 @@ def test_what_was_revoked_is_denied_on_the_very_next_check(noun: str, name: str)
 
 def test_a_proof_is_good_once() -> None:
     desk, shown = Desk(KEYED), handle(KEYED)
-    call = replace(ASK, grant=shown, proof=proof(shown))
+    call = ASK._replace(grant=shown, proof=proof(shown))
     assert desk.reason(call) == "allowed"
     assert desk.reason(call) == "proof_replayed"
-    assert desk.reason(replace(ASK, grant=shown, proof=proof(shown, jti="two"))) == "allowed"
+    assert desk.reason(ASK._replace(grant=shown, proof=proof(shown, jti="two"))) == "allowed"
 
 
 KEYED_AWAY: dict[str, tuple[Callable[[str], str | None], str]] = {
@@ -179,7 +179,7 @@ KEYED_AWAY: dict[str, tuple[Callable[[str], str | None], str]] = {
 def test_a_proof_one_thing_away(name: str) -> None:
     make, reason = KEYED_AWAY[name]
     shown = handle(KEYED)
-    assert Desk(KEYED).reason(replace(ASK, grant=shown, proof=make(shown))) == reason
+    assert Desk(KEYED).reason(ASK._replace(grant=shown, proof=make(shown))) == reason
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_proof_is_of_the_request_only_with_its_body(seen: bytes | None, claims
     keyed = replace(KEYED, scope=Scope((replace(KEYED.scope.permits[0], actions=frozenset({"update"})),)))
     shown = handle(keyed)
     target = replace(TARGET, body_sha256=None if seen is None else sha256(seen))
-    ask = replace(ASK, action="update", grant=shown, proof=proof(shown, **claims), target=target)
+    ask = ASK._replace(action="update", grant=shown, proof=proof(shown, **claims), target=target)
     assert Desk(keyed).reason(ask) == reason
 
 

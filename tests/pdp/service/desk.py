@@ -153,7 +153,7 @@ class Desk:
 
 
 def showing(*presented: bytes, **changes: Any) -> Ask:
-    return replace(ASK, shown=Shown(presented, **{"whole_path": True, **changes}))
+    return ASK._replace(shown=Shown(presented, **{"whole_path": True, **changes}))
 
 
 __all__ = ["JKT"]

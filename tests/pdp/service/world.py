@@ -126,6 +126,7 @@ def person(name: str, vouched: Vouched = Vouched.TOKEN, through: str | None = No
 
 
 OPS = Caller(OPERATOR, operator=True)
+WORLDS = count(1)
 
 
 class ListRecorder:
@@ -164,7 +165,7 @@ class World:
         audience: str = "prod.acme",
     ) -> None:
         self.now = START
-        self.numbers = count(1)
+        self.numbers = count(next(WORLDS) * 1_000_000)  # so that two worlds over one store give different ids
         self.rules = Rules(audience, environment)
         self.revoked = Revocations()
         self.store = store if store is not None else MemoryStore()

@@ -79,6 +79,23 @@ def test_internal_failures_are_errors_of_ours() -> None:
         assert json.loads(found.body)["reason"] == reason
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "grpc"),
+    [
+        ("overloaded", "overloaded", 13),
+        ("deadline_passed", "deadline_passed", 13),
+        ("ending", "ending", 13),
+        ("too_large", "too_large", 7),
+        ("unauthenticated", "unknown_gate", 7),
+        ("not_permitted", "unknown_gate", 7),
+        ("something_new", "internal", 13),
+    ],
+)
+def test_whatever_an_edge_says_is_a_denial(code: str, reason: str, grpc: int) -> None:
+    found = taken(envoy_answer.at_edge(code))
+    assert (found.allowed, found.response.status.code, json.loads(found.body)["reason"]) == (False, grpc, reason)
+
+
 def test_a_default_response_cannot_be_represented() -> None:
     empty = ENVOY.CheckResponse()
     assert taken(empty.SerializeToString()).allowed, "the trap that this is about"
@@ -170,6 +187,7 @@ def test_a_header_that_would_rewrite_the_request_is_not_configured(name: str) ->
     [
         {"id": "spiffe://dev.test"},
         {"id": "gate"},
+        {"id": "uid:07"},
         {"domains": frozenset({"Dev.test"})},
         {"destinations": frozenset({"ledger"})},
         {"scheme": "ftp"},
@@ -179,6 +197,12 @@ def test_a_header_that_would_rewrite_the_request_is_not_configured(name: str) ->
 def test_a_gate_that_makes_no_sense_is_not_configured(wrong: dict[str, Any]) -> None:
     with pytest.raises(pdp.PdpError, match="invalid_argument"):
         replace(GATE, **wrong)
+
+
+def test_a_gate_on_a_socket_is_no_gate_to_policy() -> None:
+    assert replace(GATE, id="uid:1000").facts is None
+    assert GATE.facts == {"id": GATE.id, "environment": "prod"}
+    assert replace(GATE, environment=None).facts == {"id": GATE.id}
 
 
 # ---- metadata and bodies

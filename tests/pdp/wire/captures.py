@@ -64,7 +64,7 @@ def http_request() -> Any:
     attributes.source.principal = ID
     attributes.destination.principal = GATE_ID
     http = attributes.request.http
-    http.id = HEADERS["x-request-id"]
+    http.id = "12345678901234567890"
     http.method, http.host, http.path, http.scheme = "GET", "api.acme.internal", HEADERS[":path"], "https"
     http.size = -1
     http.headers.update(HEADERS)

@@ -19,6 +19,7 @@ from pdp.model.decision import Decision, Settled
 from pdp.wire import client
 from pdp.wire.decision import (
     MANY_MAX,
+    GateWords,
     read_check,
     read_explain,
     read_many,
@@ -33,7 +34,8 @@ from pdp.wire.strict import MESSAGE_BYTES_MAX
 from pdp.wire.values import put, take
 from tests.pdp.wire.captures import CHAIN, GATE
 
-VOCABULARY = compile_policies([
+WORDS = GateWords.of(
+    compile_policies([
     Source(
         "p.policy",
         """language 1
@@ -45,7 +47,7 @@ action read on Table, Request, Note { columns: Set<String>? claimed, origin: Str
 allow reads { for User do read on Table }
 """,
     )
-]).vocabulary  # fmt: skip
+]).vocabulary)  # fmt: skip
 
 MAY = replace(GATE, users=frozenset({"User"}), location=True)
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
@@ -62,7 +64,7 @@ def asked(change: Callable[[Any], Any] | None = None, gate: Any = None) -> Any:
     message = question()
     if change is not None:
         change(message)
-    return read_check(message.SerializeToString(), gate, VOCABULARY)
+    return read_check(message.SerializeToString(), gate, WORDS)
 
 
 def test_the_caller_is_the_subject() -> None:
@@ -215,28 +217,28 @@ TWICE = {
 @pytest.mark.parametrize("name", TWICE)
 def test_what_stands_twice_is_refused(name: str) -> None:
     """Catalogue 50: protobuf alone would believe the last."""
-    found = read_check(TWICE[name], None, VOCABULARY)
+    found = read_check(TWICE[name], None, WORDS)
     assert isinstance(found, Unfit)
     assert found.code == "not_canonical"
 
 
 def test_what_must_be_understood_is_refused_and_the_rest_ignored() -> None:
     """Catalogue 49."""
-    assert isinstance(read_check(RAW + b"\xa2\x06\x01x", None, VOCABULARY), Unfit)  # field 100
-    assert isinstance(read_check(RAW + b"\xba\x0c\x01x", None, VOCABULARY), Unfit)  # field 199
-    assert isinstance(read_check(RAW + b"\x9a\x06\x01x", None, VOCABULARY), Ask)  # field 99
+    assert isinstance(read_check(RAW + b"\xa2\x06\x01x", None, WORDS), Unfit)  # field 100
+    assert isinstance(read_check(RAW + b"\xba\x0c\x01x", None, WORDS), Unfit)  # field 199
+    assert isinstance(read_check(RAW + b"\x9a\x06\x01x", None, WORDS), Ask)  # field 99
     inner = b"\x0a" + bytes([len(RAW) + 4]) + RAW + b"\xa2\x06\x01x"
-    many = read_many(inner, None, VOCABULARY)
+    many = read_many(inner, None, WORDS)
     assert isinstance(many, tuple)
     assert [getattr(m, "code", None) for m in many] == ["must_understand"]
-    assert getattr(read_explain(inner, None, VOCABULARY), "code", None) == "must_understand"
+    assert getattr(read_explain(inner, None, WORDS), "code", None) == "must_understand"
 
 
 @pytest.mark.parametrize("raw", [b"\xff", RAW[:-1], b"\x0b", b"\x0a\x01\xff", b"\x0a" * 5000])
 def test_undecodable_bytes(raw: bytes) -> None:
     """Catalogue 51."""
     for read in (read_check, read_many, read_explain):
-        found: Any = read(raw, None, VOCABULARY)  # type: ignore[operator]  # three functions of one shape
+        found: Any = read(raw, None, WORDS)  # type: ignore[operator]  # three functions of one shape
         assert isinstance(found, Unfit)
         assert found.code in ("malformed", "not_canonical")
 
@@ -247,7 +249,7 @@ def test_deep_messages_do_not_reach_our_recursion() -> None:
     for _ in range(10_000):
         raw = b"\x3a" + _varint(len(raw) + 1 + len(_varint(len(raw)))) + b"\x0a" + _varint(len(raw)) + raw
     raw = b"\x0a\x01c\x12" + _varint(len(raw)) + raw
-    found = read_check(RAW + b"\x22" + _varint(len(raw)) + raw, None, VOCABULARY)
+    found = read_check(RAW + b"\x22" + _varint(len(raw)) + raw, None, WORDS)
     assert isinstance(found, Unfit)
     assert isinstance(asked(nested(30)), Ask)
 
@@ -286,11 +288,11 @@ def test_the_reasons_of_one_do_not_touch_the_others() -> None:
     message.requests.add().CopyFrom(question())
     message.requests.add()
     message.requests.add().CopyFrom(question())
-    found = read_many(message.SerializeToString(), None, VOCABULARY)
+    found = read_many(message.SerializeToString(), None, WORDS)
     assert isinstance(found, tuple)
     assert [type(f) for f in found] == [Ask, Unfit, Ask]
     message.requests.extend([question()] * MANY_MAX)
-    whole = read_many(message.SerializeToString(), None, VOCABULARY)
+    whole = read_many(message.SerializeToString(), None, WORDS)
     assert isinstance(whole, Unfit)
     assert whole.code == "too_many_items"
 
@@ -398,11 +400,11 @@ def test_a_request_comes_through() -> None:
         "read", pdp.Resource("Note", "n", {"pages": 1}, [("Table", "t")]), user=("User", "ada"), context={"columns": ["id"]}
     )
     raw = client.write_request(request, grant=TOKEN, correlation="c")
-    found = read_check(raw, MAY, VOCABULARY)
+    found = read_check(raw, MAY, WORDS)
     assert isinstance(found, Ask)
     assert (found.resource, found.user) == (request.resource, pdp.Resource("User", "ada"))
     assert (found.grant, found.correlation, found.context) == (TOKEN, "c", {"columns": ["id"]})
-    assert len(read_many(client.write_requests([request] * 3), MAY, VOCABULARY)) == 3  # type: ignore[arg-type]  # it is fit
+    assert len(read_many(client.write_requests([request] * 3), MAY, WORDS)) == 3  # type: ignore[arg-type]  # it is fit
 
 
 @pytest.mark.parametrize(
@@ -411,6 +413,27 @@ def test_a_request_comes_through() -> None:
 def test_what_a_server_verifies_is_not_told_to_it(told: dict[str, Any]) -> None:
     with pytest.raises(pdp.PdpError, match="invalid_request"):
         client.write_request(pdp.Request("read", ("Table", "t"), **told))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": 1},
+        {"action": "\ud800"},
+        {"resource": pdp.Resource("Table", 1)},  # type: ignore[arg-type]  # that is the point
+        {"resource": "Table"},
+        {"user": ("User", "\ud800")},
+        {"context": {"a": "\ud800"}},
+        {"context": {"\ud800": 1}},
+        {"location": {"port": True}},
+        {"location": {"ip": 1}},
+        {"location": {"host": "x"}},
+    ],
+)
+def test_what_is_no_request_is_an_error_of_ours(wrong: dict[str, Any]) -> None:
+    """Catalogue 40: half of a surrogate pair, a number for a text."""
+    with pytest.raises(pdp.PdpError, match="invalid_request"):
+        client.write_request(pdp.Request(**{"action": "read", "resource": ("Table", "t"), **wrong}))
 
 
 def test_an_explanation() -> None:

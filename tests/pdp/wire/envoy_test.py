@@ -9,9 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
+from language import Source, compile_policies
 from pdp.model.ask import Ask
 from pdp.model.gates import Bearer, UsersFrom, Xfcc
 from pdp.wire.envoy import MESSAGE_BYTES_MAX, read_check
+from pdp.wire.envoy_path import Routes
 from pdp.wire.messages import ENVOY
 from pdp.wire.refusals import UNFIT, Unfit
 from tests.pdp.identity.world import HOUR, ID, NOW, WORLD, key
@@ -226,8 +228,8 @@ ROWS: dict[str, tuple[str, Callable[[Any], None], str, dict[str, Any]]] = {
     "empty-path": ("11", to_path(""), "malformed_path", {}),
     "utf8-overlong": ("12", to_path("/tables/%c0%af"), "malformed_path", {}),
     "utf8-raw": ("12", to_path("/tables/caf\u00e9"), "malformed_path", {}),
-    "method-in-lower-case": ("13", by_method("get"), "malformed_method", {}),
-    "method-with-a-blank": ("13", by_method("GET "), "malformed_method", {}),
+    "method-in-lower-case": ("13", by_method("get"), "no_route", {}),
+    "method-with-a-blank": ("13", by_method("GET "), "no_route", {}),
     "method-unknown": ("13", by_method("PROPFIND"), "no_route", {}),
     "method-overridden": (
         "13",
@@ -486,6 +488,20 @@ def test_a_target_has_no_query() -> None:
     assert found.target.uri == "http://api.acme.internal/tables/invoices"
 
 
+@pytest.mark.parametrize(
+    ("change", "correlation"),
+    [
+        (with_headers(x_request_id="abc"), "abc"),
+        (with_headers(x_request_id="a" * 129), None),
+        (with_headers(x_request_id="caf\u00e9"), None),
+        (with_raw_headers(("x-request-id", b"abc")), "12345678901234567890"),  # twice: neither
+        (lambda r: r.attributes.request.http.headers.pop("x-request-id"), "12345678901234567890"),
+    ],
+)
+def test_the_correlation_id_is_that_of_the_request(change: Callable[[Any], Any], correlation: str | None) -> None:
+    assert is_asked(asked(change)).correlation == correlation
+
+
 @pytest.mark.parametrize(("location", "expected"), [(True, {"ip": "10.1.2.3", "port": 4711}), (False, {})])
 def test_a_location_is_told_only_by_gates_that_may(location: bool, expected: dict[str, Any]) -> None:
     def change(request: Any) -> None:
@@ -508,6 +524,33 @@ def test_a_route_is_read_once_and_means_the_same() -> None:
     first, second = is_asked(asked()), is_asked(asked())
     assert first == second
     assert first.resource is second.resource
+
+
+GRPC = """language 1
+entity Table
+action select on Table
+allow r { who anyone do select on Table }
+routes http "api.acme.internal" { POST /acme.v1.Ledger/Read -> select on Table("invoices") }
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/acme.v1.Ledger/Read", None),
+        ("/acme.v1.Ledger/read", "no_route"),
+        ("/acme.v1.Ledger/Read/", "non_canonical_path"),
+        ("/acme.v1.Ledger//Read", "non_canonical_path"),
+        ("acme.v1.Ledger/Read", "malformed_path"),
+    ],
+)
+def test_a_call_of_grpc_is_a_route(path: str, code: str | None) -> None:
+    """Catalogue 11, 25."""
+    routes = Routes(compile_policies([Source("grpc.policy", GRPC)]))
+    request = http_request()
+    all_of(to_path(path), by_method("POST"), with_headers(content_type="application/grpc"))(request)
+    found = read_check(request.SerializeToString(), GATE, routes)
+    assert getattr(found, "code", None) == code
 
 
 # ---- E-4: the forwarded certificate

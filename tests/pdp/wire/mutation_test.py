@@ -41,7 +41,7 @@ from tests.pdp.wire.captures import (
     with_headers,
     with_raw_headers,
 )
-from tests.pdp.wire.decision_test import VOCABULARY, question
+from tests.pdp.wire.decision_test import WORDS, question
 
 CASES = int(os.environ.get("PDP_TEST_CASES", "200"))
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -234,8 +234,8 @@ def test_no_broken_question_of_pdp_v1_raises(data: Any) -> None:
         at = data.draw(st.integers(0, max(0, len(raw) - 1)))
         raw[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
     for gate in (None, FULL):
-        one = read_native(bytes(raw), gate, VOCABULARY)
-        many = read_many(bytes(raw), gate, VOCABULARY)
+        one = read_native(bytes(raw), gate, WORDS)
+        many = read_many(bytes(raw), gate, WORDS)
         assert isinstance(one, Ask) or one.code in UNFIT
         assert isinstance(many, tuple) or many.code in UNFIT
 
@@ -244,4 +244,4 @@ def test_no_broken_question_of_pdp_v1_raises(data: Any) -> None:
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_answered(raw: bytes) -> None:
     assert not taken(serve(raw, GATE)).allowed
-    assert isinstance(read_native(raw, None, VOCABULARY), Unfit)
+    assert isinstance(read_native(raw, None, WORDS), Unfit)

@@ -1,0 +1,157 @@
+"""A configuration and what it names on this machine: files, permissions, keys, trust, the clock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cryptography import x509
+
+from language import PolicyErrors
+from pdp.doctor.finding import Finding
+from pdp.errors import PdpError
+from pdp.identity import Refused, TrustStore
+from pdp.server.config import BadConfig, Config, Service, Unix, load_config, parse_address
+from pdp.server.tls import FilesCertificate, refuse_readable
+from pdp.server.trust_sources import source_of
+from pdp.store.policy_folder import PolicyFolder
+
+_DAY_US = 86_400_000_000
+_MADE_US = 1_790_000_000_000_000  # a moment before this version was made
+_STA_UNSYNC, _TIMEX_BYTES, _STATUS_OFFSET = 0x0040, 512, 40
+
+
+def check_deployment(
+    file: Path | None, environment: Mapping[str, str], policies: Path | None = None, now_us: int | None = None
+) -> list[Finding]:
+    """All findings about a configuration; about the machine alone where there is none."""
+    now = time.time_ns() // 1000 if now_us is None else now_us
+    found = list(check_clock(now))
+    if file is None and policies is None:
+        return found
+    if file is not None:
+        found += [Finding("config_writable", str(file)) for _ in (file,) if _others_may_write(file)]
+    try:
+        config = load_config(file, environment, policies=policies)
+    except BadConfig as bad:
+        return [*found, *(Finding("config_refused", p.place, f"{p.code}: {p.message}") for p in bad.problems)]
+    except PdpError as error:
+        return [*found, Finding("config_refused", str(file), str(error))]
+    return [*found, *_policies(config), *_trust_and_certificate(config, now), *_folders(config), *_missing(config)]
+
+
+def check_clock(now_us: int) -> Iterator[Finding]:
+    if now_us < _MADE_US:
+        yield Finding("clock_wrong", "clock", time.strftime("%Y-%m-%d", time.gmtime(now_us / 1e6)))
+    elif _is_unsynchronised():
+        yield Finding("clock_unsynchronised", "clock")
+
+
+def _is_unsynchronised() -> bool:
+    """What the kernel says (adjtimex(2)); where it cannot be asked, as in some containers, nothing is said."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        timex = ctypes.create_string_buffer(_TIMEX_BYTES)
+        if libc.adjtimex(timex) < 0:
+            return False
+    except (OSError, AttributeError):
+        return False
+    return bool(int.from_bytes(timex.raw[_STATUS_OFFSET : _STATUS_OFFSET + 4], "little") & _STA_UNSYNC)
+
+
+def _policies(config: Config) -> Iterator[Finding]:
+    path = config.policies.path
+    if path is None:
+        return
+    try:
+        PolicyFolder(path, run_tests=False).read()
+    except PolicyErrors as errors:
+        first = next(d for d in errors.diagnostics if d.is_error)
+        yield Finding("policy_refused", str(path), f"{first.code}: {first.message}")
+    except PdpError as error:
+        yield Finding("policy_refused", str(path), str(error))
+    inside = sorted(path.rglob("*")) if path.is_dir() else []
+    for each in (path, *inside):
+        if not each.is_symlink() and _others_may_write(each):
+            yield Finding("policy_writable", str(each))
+            return
+
+
+def _trust_and_certificate(config: Config, now: int) -> Iterator[Finding]:
+    trust = TrustStore()
+    for name, domain in config.trust.items():
+        source = source_of(name, domain)
+        if source is None or domain.file is None:
+            continue  # an endpoint is asked by who serves: the doctor calls nobody
+        if _others_may_write(domain.file) or _others_may_write(domain.file.parent):
+            yield Finding("trust_writable", str(domain.file))
+        try:
+            for bundle in source.read(trust, now):
+                trust = trust.with_bundle(bundle)
+                if bundle.is_empty:
+                    yield Finding("trust_empty", str(domain.file), name)
+                elif bundle.authorities and _last_end_us(bundle.authorities) < now + 30 * _DAY_US:
+                    yield Finding("trust_ends_soon", str(domain.file), name)
+        except (Refused, PdpError) as error:
+            yield Finding("trust_unreadable", str(domain.file), str(error))
+    tls = config.tls
+    if tls.certificate is not None and tls.key is not None:
+        yield from _certificate(tls.certificate, tls.key, trust, now)
+
+
+def _certificate(certificate: Path, key: Path, trust: TrustStore, now: int) -> Iterator[Finding]:
+    try:
+        refuse_readable(key)
+    except PdpError as error:
+        yield Finding("key_readable" if key.exists() else "certificate_refused", str(key), error.message)
+        return
+    try:
+        shown = FilesCertificate(certificate, key, lambda: trust, lambda: now).current()
+    except PdpError as error:
+        yield Finding("certificate_refused", str(certificate), error.message)
+        return
+    leaf = x509.load_pem_x509_certificates(shown.chain_pem)[0]
+    life_us = int((leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds() * 1e6)
+    if shown.not_after_us - now < life_us // 10:
+        yield Finding("certificate_ends_soon", str(certificate), str(leaf.not_valid_after_utc))
+
+
+def _last_end_us(authorities: tuple[x509.Certificate, ...]) -> int:
+    return max(int(a.not_valid_after_utc.timestamp()) * 1_000_000 for a in authorities)
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    """Folders with keys, state or sockets, where they exist already."""
+    wanted = [config.record.keys, config.record.directory]
+    wanted += [config.store.path.parent] if config.store.path is not None else []
+    for listener in config.listen:
+        address = parse_address(listener.address)
+        wanted += [address.path.parent] if isinstance(address, Unix) else []
+    for folder in wanted:
+        if folder is not None and folder.exists() and folder.stat().st_mode & 0o077:
+            yield Finding("folder_open", str(folder), oct(stat.S_IMODE(folder.stat().st_mode)))
+
+
+def _missing(config: Config) -> Iterator[Finding]:
+    if config.development.enabled:
+        yield Finding("development_on", "development.enabled")
+    elif not config.peps and not config.roles.get(Service.DECISION):
+        yield Finding("no_gates", "peps")
+    if config.record.directory is None:
+        yield Finding("record_missing", "record.directory")
+    if config.store.path is None:
+        yield Finding("store_missing", "store.path")
+
+
+def _others_may_write(path: Path) -> bool:
+    """Whether anyone but its owner may write, or its owner is neither root nor us. A sticky folder such as /tmp counts
+    as writable: others may put new files there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return bool(found.st_mode & 0o022) or found.st_uid not in (0, os.geteuid())

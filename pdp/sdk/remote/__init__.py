@@ -1,0 +1,1 @@
+"""A decision point elsewhere, asked over gRPC. The public names are `pdp.Client` and `pdp.AsyncClient`."""

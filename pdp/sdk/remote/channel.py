@@ -1,0 +1,79 @@
+"""How a decision point is reached: the address, our certificate, whom we expect there; and what an ended call means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from pdp.errors import PdpError
+
+SERVICE = "/pdp.v1.DecisionService"
+
+#: What a gRPC status is to whoever asked. None of them is an answer.
+_CODES = {
+    "INVALID_ARGUMENT": "invalid_request",
+    "UNAUTHENTICATED": "unauthenticated",
+    "PERMISSION_DENIED": "not_permitted",
+    "RESOURCE_EXHAUSTED": "overloaded",
+    "DEADLINE_EXCEEDED": "deadline_exceeded",
+    "CANCELLED": "deadline_exceeded",
+    "UNAVAILABLE": "unreachable",
+    "UNIMPLEMENTED": "unreachable",
+}
+
+_OPTIONS = [
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment would see every question
+    ("grpc.enable_retries", 0),  # what may be asked again is known here
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Our X509-SVID and its key, the authorities of the other side, and the DNS name in its certificate."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+    server_name: str
+
+
+def open_channel(address: str, tls: Tls | None, module: Any = grpc) -> Any:
+    """A channel of `grpc`, or of `grpc.aio`. Without TLS it goes to a Unix socket or to loopback, and nowhere else."""
+    if not isinstance(address, str) or not address:
+        raise PdpError("invalid_argument", "the address of a decision point is `HOST:PORT` or `unix:/PATH`")
+    if tls is None:
+        if not (address.startswith("unix:") or _is_loopback(address)):
+            message = f"`{address[:80]}`: beyond this machine a decision point is asked over TLS only"
+            raise PdpError("invalid_argument", message)
+        return module.insecure_channel(address, options=_OPTIONS)
+    try:
+        credentials = grpc.ssl_channel_credentials(
+            tls.authorities.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
+        )
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{error.filename}` cannot be read: {error.strerror}") from None
+    options = [*_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name)]
+    return module.secure_channel(address, credentials, options=options)
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or (host.startswith("127.") and host.count(".") == 3)
+
+
+def error_of(error: Any) -> PdpError:
+    """What an ended call was, with the server's own code where it told one."""
+    code = _CODES.get(error.code().name, "server_error")
+    told = dict(error.trailing_metadata() or ()).get("pdp-code")
+    return PdpError(code, f"{told}: {error.details()}" if told else str(error.details()))
+
+
+def may_be_asked_again(error: Any, proof: str | None) -> bool:
+    """A decision changes nothing, so it can be asked twice; but a proof is good once, whoever saw it."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and proof is None

@@ -1,0 +1,129 @@
+"""`pdp.Client`: a decision point elsewhere, asked from threads.
+
+A refusal to decide (nobody there, no time left, a question that is none) is a `PdpError`. It is never a decision, so that
+`if decision.allowed` cannot be true by accident.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from pdp.errors import PdpError
+from pdp.model.decision import Decision
+from pdp.model.request import EntityLike, Request
+from pdp.model.told import ToldExplanation
+from pdp.sdk.clock import Clock
+from pdp.sdk.remote.channel import SERVICE, Tls, error_of, may_be_asked_again, open_channel
+from pdp.sdk.remote.question import Answers, Shown, Target, all_requests, question, target_time
+from pdp.wire import client as wire
+
+
+class Client:
+    """Keeps one connection, which is shared between threads."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: Tls | None = None,
+        timeout_s: float = 0.5,
+        cache_entries: int = 0,
+        cache_for_s: float = 1.0,
+    ) -> None:
+        """`timeout_s` is for a whole call. `cache_entries` answers are used again for `cache_for_s` at most: that long a
+        revocation may stay unseen here, so there are none unless you say so."""
+        self._timeout_s = target_time(timeout_s)
+        self._answers = Answers(cache_entries, int(cache_for_s * 1e6))
+        self._clock = Clock().now
+        self._channel = open_channel(address, tls)
+        self._check = self._channel.unary_unary(f"{SERVICE}/Check")
+        self._check_many = self._channel.unary_unary(f"{SERVICE}/CheckMany")
+        self._explain = self._channel.unary_unary(f"{SERVICE}/Explain")
+
+    def check(
+        self,
+        request: Request | None = None,
+        *,
+        action: str | None = None,
+        resource: EntityLike | None = None,
+        user: EntityLike | None = None,
+        context: Mapping[str, Any] | None = None,
+        location: Mapping[str, Any] | None = None,
+        grant: str | None = None,
+        proof: str | None = None,
+        target: Target | None = None,
+        shown: Shown | None = None,
+        timeout_s: float | None = None,
+    ) -> Decision:
+        """Asks. The subject is whoever the connection proves; a gate says with `shown` what it was shown, and may name a
+        `user`. `grant` is the handle of a task, `proof` of the possession of its key for `target`."""
+        asked = question(request, action, resource, user, context, location)
+        raw = wire.write_request(asked, shown, grant, proof, target)
+        if proof is None:
+            found = self._answers.find(raw, self._clock())
+            if found is not None:
+                return found
+        decision = wire.read_decision(self._call(self._check, raw, timeout_s, proof))
+        if proof is None:
+            self._answers.keep(raw, decision, self._clock())
+        return decision
+
+    def check_many(self, requests: Iterable[Request], *, timeout_s: float | None = None) -> list[Decision]:
+        """Decides several requests at once; one that cannot be decided raises, and names its place."""
+        asked = all_requests(list(requests))
+        raw = self._call(self._check_many, wire.write_requests(asked), timeout_s, None)
+        return decided(wire.read_decisions(raw, len(asked)))
+
+    def explain(
+        self,
+        request: Request,
+        *,
+        grant: str | None = None,
+        shown: Shown | None = None,
+        timeout_s: float | None = None,
+    ) -> ToldExplanation:
+        """The decision with every rule that was considered; for callers who may be told."""
+        raw = wire.write_explain(question(request, None, None, None, None, None), shown, grant)
+        return wire.read_explanation(self._call(self._explain, raw, timeout_s, None))
+
+    def forget(self) -> None:
+        """Forgets the answers that are kept."""
+        self._answers.forget()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, method: Any, raw: bytes, timeout_s: float | None, proof: str | None) -> bytes:
+        ends = time.monotonic() + (self._timeout_s if timeout_s is None else target_time(timeout_s))
+        try:
+            try:
+                answer: bytes = method(raw, timeout=ends - time.monotonic())
+            except grpc.RpcError as error:
+                if not may_be_asked_again(error, proof) or time.monotonic() >= ends:
+                    raise
+                answer = method(raw, timeout=max(0.001, ends - time.monotonic()), wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise error_of(error) from None
+        except ValueError as error:  # the channel was closed
+            raise PdpError("unreachable", str(error)) from None
+        return answer
+
+
+def decided(results: list[Decision | PdpError]) -> list[Decision]:
+    found = []
+    for place, result in enumerate(results):
+        if isinstance(result, PdpError):
+            raise PdpError(result.code, f"request {place}: {result.message}")
+        found.append(result)
+    return found

@@ -1,0 +1,48 @@
+"""The container and the unit start what exists, with options that exist, and give it the time that it needs."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import typer
+
+from pdp.cli import main as command
+from pdp.server.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def options_of(verb: str) -> set[str]:
+    command._add_verbs([])
+    found = typer.main.get_command(command.app).commands[verb]  # type: ignore[attr-defined]
+    return {opt for parameter in found.params for opt in parameter.opts}
+
+
+def unit() -> configparser.ConfigParser:
+    found = configparser.ConfigParser(strict=False, interpolation=None)
+    found.optionxform = str  # type: ignore[assignment, method-assign]
+    found.read(ROOT / "deploy" / "pdp.service")
+    return found
+
+
+def test_the_unit_starts_verbs_that_exist() -> None:
+    service = unit()["Service"]
+    for key in ("ExecStart", "ExecStartPre"):
+        _, verb, *arguments = shlex.split(service[key])
+        assert {a for a in arguments if a.startswith("--")} <= options_of(verb)
+    assert int(service["TimeoutStopSec"]) > Config().limits.drain / 1e6 + 5
+
+
+def test_the_image_has_the_extras_and_the_ports() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    extras = re.search(r"'\.\[([a-z,]+)\]'", text)
+    assert extras
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert set(extras[1].split(",")) <= set(known)
+    assert f"EXPOSE {Config().listen[0].address.rpartition(':')[2]}" in text
+    assert f"http://{Config().admin.address}/readyz" in text
+    assert re.search(r"^USER pdp$", text, re.MULTILINE)

@@ -1,0 +1,207 @@
+"""`pdp.Client` and `pdp.AsyncClient` against a real server, over real sockets and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pdp
+from pdp.model.told import ToldExplanation
+from pdp.sdk.remote.question import Answers
+from pdp.server.table import make_handlers
+from pdp.store.dev_domain import new_key
+from tests.pdp.server.world import DOMAIN, GATE, STRANGER, Identities, Running, development, now_us, production, running
+
+POLICY = """language 1
+package app
+entity Document { owner: User }
+entity User
+action read, write on Document { note: String? claimed }
+allow own { for User do read on Document when resource.owner == user }
+allow pdp-writes { who spiffe://*/jobs/** do write on Document }
+"""
+POLICY = POLICY.replace("spiffe://*/jobs/**", f"spiffe://{DOMAIN}/jobs/**")
+DATA = '[{"type": "Document", "id": "d", "attributes": {"owner": ["User", "ada"]}}]'
+JOB = f"spiffe://{DOMAIN}/jobs/nightly"
+ADA = pdp.Request("read", ("Document", "d"), user=("User", "ada"))
+BOB = pdp.Request("read", ("Document", "d"), user=("User", "bob"))
+
+
+def write_set(folder: Path) -> None:
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "app.policy").write_text(POLICY)
+    (folder / "policies" / "data").mkdir(exist_ok=True)
+    (folder / "policies" / "data" / "all.json").write_text(DATA)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("development")
+    config = development(folder)
+    write_set(folder)
+    with running(config, make_handlers) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Identities]]:
+    folder = tmp_path_factory.mktemp("production")
+    identities = Identities(folder)
+    config = production(folder, identities, roles={"decision": [f"spiffe://{DOMAIN}/jobs/*"]})
+    write_set(folder)
+    with running(config, make_handlers) as found:
+        yield found, identities
+
+
+def tls(identities: Identities, spiffe_id: str, name: str) -> pdp.Tls:
+    certificate, key = identities.write(spiffe_id, name)
+    authorities = identities.folder / "bundle.pem"
+    authorities.write_bytes(identities.domain.bundle_pem())
+    return pdp.Tls(certificate, key, authorities, "pdp")
+
+
+def test_the_same_calls_and_answers_as_the_engine(server: Running) -> None:
+    engine = server.parts.engine
+    with pdp.Client(server.address) as client:
+        for request in (ADA, BOB):
+            ours, theirs = client.check(request, timeout_s=10), engine.check(request)
+            assert (ours.allowed, ours.reason, ours.rule) == (theirs.allowed, theirs.reason, theirs.rule)
+            assert ours.generation == theirs.generation
+        told = client.check(action="read", resource=("Document", "d"), user=("User", "ada"), context={"note": "x"})
+        assert (told.allowed, told.rule) == (True, "own")
+        assert [d.allowed for d in client.check_many([ADA, BOB, ADA], timeout_s=10)] == [True, False, True]
+        explained = client.explain(BOB, timeout_s=10)
+        assert isinstance(explained, ToldExplanation)
+        assert not explained.decision.allowed
+        own = next(rule for rule in explained.rules if rule.rule == "own")
+        assert any(c.truth == "false" and c.readings for c in own.conjuncts)
+
+
+def test_the_same_under_asyncio(server: Running) -> None:
+    async def ask() -> None:
+        async with pdp.AsyncClient(server.address) as client:
+            first, *others = await asyncio.gather(*(client.check(r, timeout_s=10) for r in [ADA, BOB] * 10))
+            assert first.allowed
+            assert sum(d.allowed for d in others) == 9
+            assert [d.allowed for d in await client.check_many([ADA, BOB], timeout_s=10)] == [True, False]
+            assert not (await client.explain(BOB, timeout_s=10)).decision.allowed
+            with pytest.raises(pdp.PdpError, match="invalid_request"):
+                await client.check(pdp.Request("read", ("Document", "d"), context={"note": 1.5}))
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("request_", "more"),
+    [
+        (pdp.Request("read", ("Document", "d"), workload=JOB), {}),
+        (pdp.Request("read", ("Document", "d"), user=("User", "ada"), proof=["key"]), {}),
+        (pdp.Request("read", ("Document", "d"), user=("User", "ada"), context={"note": 1}), {}),
+        (pdp.Request("read", ("Document", "d"), user=("User", "ada"), context={"other": "x"}), {}),
+        (pdp.Request(1, ("Document", "d")), {}),  # type: ignore[arg-type]  # the mistake
+        (pdp.Request("read", ("Document", "")), {}),
+    ],
+    ids=["workload", "proof", "a wrong type", "an unknown name", "no name", "no id"],
+)
+def test_what_is_no_question_raises_and_is_no_decision(server: Running, request_: pdp.Request, more: dict[str, Any]) -> None:
+    with pdp.Client(server.address) as client, pytest.raises(pdp.PdpError) as caught:
+        client.check(request_, timeout_s=10, **more)
+    assert caught.value.code == "invalid_request"
+
+
+def test_nobody_there_is_an_error_with_a_code() -> None:
+    with pdp.Client("127.0.0.1:1", timeout_s=0.2) as client, pytest.raises(pdp.PdpError) as caught:
+        client.check(ADA)
+    assert caught.value.code in ("unreachable", "deadline_exceeded")
+    closed = pdp.Client("127.0.0.1:1")
+    closed.close()
+    with pytest.raises(pdp.PdpError, match="unreachable"):
+        closed.check(ADA)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:7070", "pdp.internal:7070", "0.0.0.0:7070", "", "[::2]:7070"])
+def test_beyond_this_machine_there_is_tls_or_nothing(address: str) -> None:
+    with pytest.raises(pdp.PdpError, match="invalid_argument"):
+        pdp.Client(address)
+
+
+def test_the_subject_is_whoever_the_certificate_proves(guarded: tuple[Running, Identities]) -> None:
+    running_, identities = guarded
+    with pdp.Client(running_.address, tls=tls(identities, JOB, "job")) as client:
+        decision = client.check(action="write", resource=("Document", "d"), timeout_s=10)
+        assert (decision.allowed, decision.rule, decision.bounded_by) == (True, "pdp-writes", "credential")
+        with pytest.raises(pdp.PdpError) as caught:
+            client.check(ADA, timeout_s=10)
+        assert caught.value.code == "not_permitted"
+        with pytest.raises(pdp.PdpError, match="not_permitted"):
+            client.explain(pdp.Request("write", ("Document", "d")), timeout_s=10)
+    with pdp.Client(running_.address, tls=tls(identities, STRANGER, "stranger")) as client:
+        with pytest.raises(pdp.PdpError) as refused:
+            client.check(action="write", resource=("Document", "d"), timeout_s=10)
+        assert refused.value.code == "not_permitted"
+
+
+def test_a_gate_says_what_it_was_shown(guarded: tuple[Running, Identities]) -> None:
+    running_, identities = guarded
+    shown = pdp.Shown(identities.domain.certificates(JOB, new_key().public_key(), now_us(), 3_600_000_000), whole_path=True)
+    with pdp.Client(running_.address, tls=tls(identities, GATE, "gate")) as client:
+        assert client.check(action="write", resource=("Document", "d"), shown=shown, timeout_s=10).rule == "pdp-writes"
+        assert not client.check(action="write", resource=("Document", "d"), timeout_s=10).allowed
+        with pytest.raises(pdp.PdpError, match="user_not_asserted"):
+            client.check(ADA, timeout_s=10)
+
+
+# ---- what is kept
+
+
+class Counted:
+    """The method of a channel, counted."""
+
+    def __init__(self, method: Any) -> None:
+        self.method, self.calls = method, 0
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        self.calls += 1
+        return self.method(*args, **more)
+
+
+def test_answers_are_kept_only_where_that_was_asked_for(server: Running) -> None:
+    for entries, calls in ((0, 3), (10, 1)):
+        with pdp.Client(server.address, cache_entries=entries, cache_for_s=60, timeout_s=10) as client:
+            counted = client._check = Counted(client._check)
+            assert {client.check(ADA).allowed for _ in range(3)} == {True}
+            assert counted.calls == calls
+            client.forget()
+            client.check(ADA)
+            assert counted.calls == calls + 1
+
+
+def decision(valid_until: int, fresh_until: int = 2**63 - 1) -> pdp.Decision:
+    found = pdp.Engine.load(Path(__file__).parents[3] / "policies" / "examples" / "gdrive").check(
+        pdp.Request("readFile", ("Document", "none"), user=("User", "none"))
+    )
+    return pdp.Decision(found.settled._replace(valid_until_us=valid_until, fresh_until_us=fresh_until, errors=()), 1)
+
+
+@pytest.mark.parametrize(("valid", "fresh", "until"), [(50, 90, 50), (90, 40, 40), (500, 500, 110)])
+def test_an_answer_is_kept_until_the_first_of_its_bounds(valid: int, fresh: int, until: int) -> None:
+    answers = Answers(2, 100)
+    kept = decision(valid, fresh)
+    if kept.reason == "error":
+        kept = pdp.Decision(kept.settled._replace(outcome=kept.outcome), 1)
+    answers.keep(b"q", kept, 10)
+    found = answers.find(b"q", until - 1)
+    assert (found is kept) == (kept.reason != "error")
+    assert answers.find(b"q", until) is None
+
+
+def test_what_is_kept_is_bounded() -> None:
+    answers = Answers(2, 100)
+    kept = decision(500)
+    for name in (b"a", b"b", b"c"):
+        answers.keep(name, kept, 10)
+    assert [answers.find(name, 11) is not None for name in (b"a", b"b", b"c")] == [False, True, True]

@@ -1,0 +1,138 @@
+"""What is told about calls: figures, spans, log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+from pdp.server.counters import BUCKETS_S, Counters
+from pdp.server.edge import Around
+from pdp.server.prometheus import figures_of, prometheus_text
+from pdp.server.telemetry import JsonLines, start_metrics
+from pdp.server.tracing import OpenTelemetryTracer
+from tests.pdp.server.world import call, channel, development, refused, running
+
+
+def test_figures_of_processes_are_added_up() -> None:
+    by_worker = {}
+    for worker in (0, 1):
+        counters = Counters()
+        counters.decided("allow", "allowed", True, 60_000)
+        counters.decided("deny", "default_deny", False, 2_000_000_000)
+        counters.gauge("ready", "x", lambda: 1)
+        counters.gauge("broken", "x", lambda: 1 / 0)
+        by_worker[worker] = json.loads(json.dumps(figures_of(counters)))
+    text = prometheus_text(by_worker, 3)
+    hit = 'outcome="allow",reason="allowed",cache="hit"'
+    assert f'pdp_decision_seconds_bucket{{{hit},le="5e-05"}} 0\n' in text
+    assert f'pdp_decision_seconds_bucket{{{hit},le="0.0001"}} 2\n' in text
+    assert f'pdp_decision_seconds_bucket{{{hit},le="+Inf"}} 2\n' in text
+    assert f"pdp_decision_seconds_count{{{hit}}} 2\n" in text
+    assert 'le="1"} 0\n' in text
+    assert 'pdp_worker_up{worker="2"} 0' in text
+    assert "broken" not in text
+    assert text.count("# TYPE pdp_ready gauge") == 1
+    for line in text.splitlines():
+        assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2
+    assert list(BUCKETS_S) == sorted(BUCKETS_S)
+
+
+def test_labels_cannot_break_out_of_their_quotes() -> None:
+    counters = Counters()
+    counters.decided("deny", 'a"}\n\\', False, 1)
+    assert 'reason="a\\"}\\n\\\\"' in prometheus_text({0: figures_of(counters)}, 1)
+
+
+def test_each_way_a_call_ends_is_counted(tmp_path: Path) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        call(opened, "/test.Echo/Echo", b"x")
+        refused(opened, "/test.Echo/Echo", b"bad")
+        call(opened, "/test.Echo/Gate", b"bad")
+        counted = {key: sum(h.counts) for key, h in server.parts.counters.calls.items()}
+    assert counted == {
+        ("/test.Echo/Echo", "ok"): 1,
+        ("/test.Echo/Echo", "internal"): 1,
+        ("/test.Echo/Gate", "internal"): 1,
+    }
+
+
+class Spans(trace.Tracer):
+    """A tracer of the API that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, dict[str, Any], int]] = []
+
+    def start_span(self, name: str, context: Any = None, kind: Any = None, attributes: Any = None, **_: Any) -> Any:
+        parent = trace.get_current_span(context).get_span_context().trace_id
+        return _Span(self, name, dict(attributes or {}), parent)
+
+    def start_as_current_span(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Span(trace.NonRecordingSpan):
+    def __init__(self, spans: Spans, name: str, attributes: dict[str, Any], parent: int) -> None:
+        super().__init__(trace.INVALID_SPAN_CONTEXT)
+        self.spans, self.name, self.attributes, self.parent = spans, name, attributes, parent
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self.attributes[key] = value
+
+    def end(self, end_time: int | None = None) -> None:
+        self.spans.ended.append((self.name, self.attributes, self.parent))
+
+
+def test_a_call_is_a_span_below_its_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = Spans()
+    monkeypatch.setattr("pdp.server.process.OpenTelemetryTracer", lambda: OpenTelemetryTracer(spans))
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    config = development(tmp_path, telemetry={"traces": True})
+    with running(config) as server, channel(server.address) as opened:
+        call(opened, "/test.Echo/Echo", b"x", metadata=(("traceparent", parent),))
+        refused(opened, "/test.Echo/Echo", b"bad")
+    (good, _, trace_id), (_, bad, none) = spans.ended
+    assert (good, f"{trace_id:x}") == ("/test.Echo/Echo", "af7651916cd43dd8448eb211c80319c")
+    assert (bad["pdp.code"], bad["rpc.service"], bad["rpc.method"], none) == ("internal", "test.Echo", "Echo", 0)
+
+
+def test_figures_go_to_opentelemetry_under_the_same_names() -> None:
+    class Meter:
+        def __init__(self) -> None:
+            self.instruments: dict[str, Any] = {}
+
+        def create_observable_counter(self, name: str, callbacks: Any, *_: Any, **__: Any) -> None:
+            self.instruments[name] = callbacks[0]
+
+        create_observable_gauge = create_observable_counter
+
+    counters, meter = Counters(), Meter()
+    counters.gauge("ready", "x", lambda: 1)
+    counters.decided("allow", "allowed", True, 5)
+    counters.calls["/a/B", "ok"].add(2_000_000_000)
+    start_metrics(counters, 3, meter)
+    told = {name: [(o.value, dict(o.attributes)) for o in read(None)] for name, read in meter.instruments.items()}
+    assert told == {
+        "pdp_calls": [(1, {"worker": "3", "method": "/a/B", "code": "ok"})],
+        "pdp_call_seconds_sum": [(2.0, {"worker": "3", "method": "/a/B", "code": "ok"})],
+        "pdp_decisions": [(1, {"worker": "3", "outcome": "allow", "reason": "allowed", "cache": "hit"})],
+        "pdp_ready": [(1, {"worker": "3"})],
+    }
+
+
+def test_a_log_entry_is_one_line_whatever_is_in_it() -> None:
+    record = logging.LogRecord("pdp.x", logging.ERROR, "", 0, "two\nlines %s", ("\x1b[31m",), None)
+    record.method = "/a/B"
+    line = JsonLines(1).format(record)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    entry = json.loads(line)
+    assert (entry["message"], entry["method"], entry["worker"]) == ("two\nlines \x1b[31m", "/a/B", 1)
+
+
+def test_tracing_is_off_unless_it_is_asked_for() -> None:
+    assert Around.__dataclass_fields__["tracer"].default.on is False
