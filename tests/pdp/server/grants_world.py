@@ -143,14 +143,14 @@ class Place:
     def jkt(self) -> str:
         return key_id_for(self.task_key)
 
-    def proof(self, method: str, uri: str, of: str, body: bytes, **claims: Any) -> str:
+    def proof(self, method: str, uri: str, of: str, body: bytes | None, **claims: Any) -> str:
         now = int(time.time())
         told = {
             "aud": DOMAIN,
             "htm": method,
             "htu": uri,
             "gth": digest(of),
-            "bdh": base64url(body),
+            **({} if body is None else {"bdh": base64url(body)}),
             "iat": now,
             "exp": now + 30,
             "jti": uuid.uuid4().hex,
