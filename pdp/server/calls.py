@@ -23,7 +23,7 @@ from grpc._cython import cygrpc
 
 from pdp.server.config import Limits
 from pdp.server.edge import Edge, Ended, Metadata, trailing
-from pdp.server.handlers import Deadline, Method, StreamMethod, edge_refusal
+from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
 
 #: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
 MESSAGE_BYTES_HARD = 4 << 20
@@ -258,11 +258,16 @@ class Unary(_Queued):
             elif edge.waits(self._method):
                 self._in_thread(request, *begun)
             else:
-                self._end(edge.run(self, self._method, request, *begun))
+                try:
+                    ended = edge.run(self, self._method, request, *begun)
+                except PassOn:
+                    self._in_thread(request, *begun, passed=True)
+                else:
+                    self._end(ended)
         finally:
             self._happened()
 
-    def _in_thread(self, request: bytes, peer: Any, deadline: Deadline) -> None:
+    def _in_thread(self, request: bytes, peer: Any, deadline: Deadline, *, passed: bool = False) -> None:
         """What began in a thread is brought to its end there, also when the caller was answered meanwhile."""
         edge, around = self.queue.edge, self.queue.edge.around
         with _COUNTING:
@@ -274,9 +279,17 @@ class Unary(_Queued):
         self._request = request
         self.queue.at(deadline, self)
 
+        def run() -> Ended:
+            if not passed:
+                try:
+                    return edge.run(self, self._method, request, peer, deadline)
+                except PassOn:
+                    pass
+            return edge.run(self, self._method, request, peer, deadline, passed=True)
+
         def work() -> None:
             try:
-                self._end(edge.run(self, self._method, request, peer, deadline))
+                self._end(run())
             finally:
                 with _COUNTING:
                     around.counters.waiting -= 1

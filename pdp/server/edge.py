@@ -25,6 +25,7 @@ from pdp.server.handlers import (
     Deadline,
     Handlers,
     Method,
+    PassOn,
     StreamMethod,
     edge_refusal,
     refusal_of,
@@ -108,18 +109,25 @@ class Edge:
         except Exception:  # noqa: BLE001  # the edge: whatever went wrong, it is a refusal
             return self._failed(call, method, request)
 
-    def run(self, call: Call, method: Method, request: bytes, peer: Peer, deadline: Deadline) -> Ended:
-        """The handler, here or in the process that writes."""
+    def run(
+        self, call: Call, method: Method, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool = False
+    ) -> Ended:
+        """The handler, here or in the process that writes. `PassOn` comes out where it has to be called again, `passed`, by
+        somebody who may wait."""
         try:
             if deadline.is_over:  # in a queue: nobody waits for the answer
                 raise edge_refusal("deadline_passed")
-            if method.writes and self.around.forward is not None:
+            if self.around.forward is not None and (passed or method.writes):
                 answer = self.around.forward(call.name, request, peer, deadline)
             else:
                 answer = method.handle(request, peer, deadline)
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
             return Ended("ok", answer)
+        except PassOn:
+            if self.around.forward is None or passed or not method.passes:
+                return self._failed(call, method, request)
+            raise
         except CallRefused as refused:
             return self.ended(method, request, refused)
         except PdpError as error:

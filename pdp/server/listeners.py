@@ -17,6 +17,8 @@ from pdp.server.peer import Peer
 from pdp.server.sockets import hand_over, prepare_socket
 from pdp.server.tls import OwnCertificate, port_credentials
 
+#: The metadata in which a caller of a development server, and of no other, says who it is.
+AS = "pdp-as"
 #: In grpcio's words. On the server's side BoringSSL tells the chain without the leaf.
 _LEAF, _REST = b"x509_pem_cert", b"x509_pem_cert_chain"
 
@@ -74,13 +76,20 @@ def _add_port(server: CallQueue, address: str, credentials: object | None) -> in
     return port
 
 
+def _named(context: Any) -> str | None:
+    """Whom a caller of a development server says to be."""
+    for key, value in context.invocation_metadata() or ():
+        if key == AS:
+            return str(value)
+    return None
+
+
 def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: OwnCertificate | None) -> FindPeer:
     if isinstance(address, Unix):
         user = callers.by_uid(os.geteuid() if listener.uid is None else listener.uid)
         return lambda _: user
     if own is None:
-        anyone = callers.in_development()
-        return lambda _: anyone
+        return lambda context: callers.in_development(_named(context))
     trust_domain = listener.trust_domain
     assert trust_domain is not None
 

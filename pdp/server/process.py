@@ -54,12 +54,13 @@ async def run_process(
     handlers = {**served, **health_handlers(parts.readiness, services)}
     writer, following = None, None
     if runtime is not None and parts.writes:
-        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads)
+        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads, parts.noted)
         await writer.start()
-        parts.publish = writer.publish
+        parts.publish, parts.note = writer.publish, writer.note
     elif runtime is not None:
-        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters))
+        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters), parts.noted)
         await following.start()
+        parts.note, parts.forward = following.note, following.forward
         parts.readiness.require("state", following.lease.lacking)
     around = Around(
         handlers,

@@ -47,6 +47,7 @@ class Opening:
     lasting: int | None = None
     deeper: int | None = None
     uses: int | None = None
+    why: str = ""  # for those who have to say yes
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def _root(moment: Moment, caller: Caller, ask: Opening, rules: Rules, opener: st
         people=_people((), caller),
         deeper=_level(ask.deeper, rules.deeper, rules.deeper),
         uses=ask.uses,
+        why=ask.why,
     )
 
 
