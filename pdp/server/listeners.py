@@ -76,9 +76,9 @@ def _add_port(server: CallQueue, address: str, credentials: object | None) -> in
     return port
 
 
-def _named(context: Any) -> str | None:
+def _named(call: Call) -> str | None:
     """Whom a caller of a development server says to be."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in call.metadata:
         if key == AS:
             return str(value)
     return None
@@ -89,7 +89,7 @@ def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: O
         user = callers.by_uid(os.geteuid() if listener.uid is None else listener.uid)
         return lambda _: user
     if own is None:
-        return lambda context: callers.in_development(_named(context))
+        return lambda call: callers.in_development(_named(call))
     trust_domain = listener.trust_domain
     assert trust_domain is not None
 
