@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: run test check nightly bench generate clean help
+.PHONY: run story test check nightly bench generate clean help
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml
 
 run: $(STAMP) ## the ledger example: checked, tested, decided and explained, allowed and denied
 	@BIN=$(BIN) bash policies/examples/ledger/run.sh
+
+story: $(STAMP) ## the ledger behind a real Envoy: allowed in its task, and in no other way
+	PYTHONPATH=. $(BIN)/python -m policies.examples.ledger.story.run
 
 test: $(STAMP) ## all tests, in a few minutes
 	$(BIN)/python -m pytest tests

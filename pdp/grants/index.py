@@ -29,6 +29,7 @@ class Index:
     by_task: Mapping[str, Ids] = field(default_factory=dict)  # ended ones too
     by_holder: Mapping[str, Ids] = field(default_factory=dict)  # those that have not ended
     children: Mapping[str, Ids] = field(default_factory=dict)
+    by_certificate: Mapping[str, Ids] = field(default_factory=dict)  # those that have not ended, by what they are tied to
 
     def find(self, grant_id: str) -> Grant:
         found = self.grants.get(grant_id) if type(grant_id) is str else None
@@ -69,6 +70,10 @@ class Index:
     def held_by(self, holder: str) -> tuple[Grant, ...]:
         """What a workload holds that has not ended."""
         return self._grants(self.by_holder.get(holder, NONE))
+
+    def tied_to(self, certificate: str) -> tuple[Grant, ...]:
+        """What is tied to a certificate and has not ended."""
+        return self._grants(self.by_certificate.get(certificate, NONE))
 
     def living(self) -> Iterable[Grant]:
         """Every grant that has not ended."""
@@ -129,10 +134,11 @@ class Index:
 
     def _groups(
         self, fresh: Mapping[str, Grant | Tombstone]
-    ) -> tuple[Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids]]:
+    ) -> tuple[Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids]]:
         tasks: dict[str, Ids] = {}
         holders: dict[str, Ids] = {}
         children: dict[str, Ids] = {}
+        certificates: dict[str, Ids] = {}
         for grant_id, record in fresh.items():
             before = self.grants.get(grant_id)
             grant = record if isinstance(record, Grant) else before
@@ -146,11 +152,20 @@ class Index:
                 _take(holders, self.by_holder, grant.holder, grant_id)
             else:
                 _put(holders, self.by_holder, grant.holder, grant_id)
+            if isinstance(before, Grant) and before.binding.certificate is not None:  # it may be tied to another now
+                _take(certificates, self.by_certificate, before.binding.certificate, grant_id)
+            if isinstance(record, Grant) and not record.is_over and record.binding.certificate is not None:
+                _put(certificates, self.by_certificate, record.binding.certificate, grant_id)
             if grant.parent is not None and isinstance(record, Tombstone):
                 _take(children, self.children, grant.parent, grant_id)
             elif grant.parent is not None and before is None:
                 _put(children, self.children, grant.parent, grant_id)
-        return _merged(self.by_task, tasks), _merged(self.by_holder, holders), _merged(self.children, children)
+        return (
+            _merged(self.by_task, tasks),
+            _merged(self.by_holder, holders),
+            _merged(self.children, children),
+            _merged(self.by_certificate, certificates),
+        )
 
 
 def _put(fresh: dict[str, Ids], old: Mapping[str, Ids], key: str, grant_id: str) -> None:

@@ -32,4 +32,5 @@ def read_tcp(attributes: Any, gate: Gate, routes: Routes) -> Ask:
         location_of(source, gate),
         shown=shown,
         destination=destination,
+        finds_grant=True,
     )
