@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from language import EntityData, RequestData
@@ -210,6 +210,7 @@ ACTIONS = st.sampled_from(["select", "update", "ship", "build"])
 TABLES = st.sampled_from(["invoices", "payments", "foreign", "victim", "nowhere"])
 
 
+@settings(max_examples=60, deadline=None)
 @given(ACTIONS, TABLES, st.sets(TABLES.filter(lambda name: name in ("invoices", "payments", "victim")), min_size=1))
 def test_c3_nothing_outside_the_details_of_a_grant_is_allowed(action: str, table: str, granted: set[str]) -> None:
     world = World()
