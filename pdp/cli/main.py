@@ -37,6 +37,13 @@ VERBS = {
     "dev": ("dev", "dev"),
     "log": ("log", "log"),
     "serve": ("serve", "serve"),
+    "task": ("task", "task"),
+    "grant": ("grant", "grant"),
+    "freeze": ("incident", "freeze"),
+    "thaw": ("incident", "thaw"),
+    "held": ("incident", "held"),
+    "revoke": ("incident", "revoke"),
+    "status": ("incident", "status"),
     "doctor": ("doctor", "doctor"),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from language import parse_pattern
+from language import is_spiffe_id, parse_pattern
 from pdp.identity import Refused, TrustStore, Verifier, split_pem
 from pdp.server.config import Config, Pep, Service
 from pdp.server.handlers import edge_refusal
@@ -62,8 +62,13 @@ class Callers:
         name = f"uid:{uid}"
         return Peer(name, Transport.UNIX, self._roles_of(name), self._peps.get(name), uid=uid)
 
-    def in_development(self) -> Peer:
-        return self._development
+    def in_development(self, named: str | None = None) -> Peer:
+        """Anybody; or whoever they say that they are, who then speaks for itself and is no operator."""
+        if named is None or named == self._development.name:
+            return self._development
+        if not is_spiffe_id(named):
+            raise edge_refusal("unauthenticated", "a caller in development is named by a SPIFFE ID")
+        return Peer(named, Transport.DEVELOPMENT, frozenset({Service.DECISION, Service.GRANTS}))
 
     def _verified(self, chain_pem: bytes, trust_domain: str, trust: TrustStore, now: int) -> Peer:
         try:

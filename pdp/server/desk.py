@@ -8,13 +8,17 @@ one of them is another than before.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import threading
 from dataclasses import replace
 from time import perf_counter_ns
 
-from language import Bundle, Vocabulary
+from language import Bundle, PolicyErrors, Vocabulary
 from pdp.engine.decide import Explanation
-from pdp.grants.handle import Names
+from pdp.errors import PdpError
+from pdp.grants.handle import Handle, Names
 from pdp.grants.handles import Handles
 from pdp.grants.replay import ReplayMemory
 from pdp.identity import ShownVerifier, Verifier
@@ -22,13 +26,18 @@ from pdp.model.ask import Ask
 from pdp.model.gates import Gate
 from pdp.server.gates import Gates
 from pdp.server.grants import GrantBook
+from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
+from pdp.server.reuse import ReuseNotes, binding_reason
 from pdp.service.check import Answer, Checks, Place
 from pdp.service.recorded import Recording
 from pdp.service.standing import Standing
+from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords
 from pdp.wire.envoy_path import Routes
+
+_log = logging.getLogger("pdp.server")
 
 
 class Desk:
@@ -37,12 +46,16 @@ class Desk:
         self.names = Names(*own_names(parts))
         self.grants = GrantBook.open(parts, self.names.audience)
         self._gates = Gates(self.names.issuer)
+        self.notes = None if self.grants is None else ReuseNotes(parts, self.grants)
+        parts.noted = self._noted
+        self.proofs = ReplayMemory(parts.clock(), threading.Lock())
+        self._handles = Handles(self.names)
         recording = None if parts.recorder is None else Recording(parts.recorder, perf_counter_ns)
         self.checks = Checks(
             parts.engine.decider,
             ShownVerifier(Verifier(self.names.issuer)),
-            Handles(self.names),
-            ReplayMemory(parts.clock(), threading.Lock()),
+            self._handles,
+            self.proofs,
             None if self.grants is None else self.grants.consume,
             recording,
         )
@@ -53,10 +66,17 @@ class Desk:
         self._standing = self._stand()
 
     def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
-        """The one way to a decision, for every service."""
+        """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are
+        remembered, and uses counted, in one place."""
+        if ask.proof is not None and self.grants is not None and not self.parts.writes:
+            raise PassOn
         environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
         place = Place(gate, environment, peer.workload)
-        return self.checks.check(self.standing(), ask, place, self.parts.clock())
+        now = self.parts.clock()
+        answer = self.checks.check(self.standing(), ask, place, now)
+        if self.notes is not None and ask.grant is not None and not answer.decision.allowed:
+            self._note_reuse(self.notes, ask.grant, answer.decision.reason, now)
+        return answer
 
     def explain(self, ask: Ask, peer: Peer, gate: Gate | None) -> Explanation:
         """The decision with every rule that was considered; without rules, when it was refused before policy."""
@@ -65,6 +85,12 @@ class Desk:
             return Explanation(answer.decision, None, answer.decision.because)
         snapshot, at = self.parts.engine.snapshot, self.parts.clock()
         return replace(self.parts.engine.decider.explain(snapshot, answer.request, at), decision=answer.decision)
+
+    def handle(self, token: str) -> Handle:
+        """Which grant a handle names, if it is a handle of ours."""
+        if self.grants is None:
+            raise PdpError("store_unavailable", "there is no store of grants")
+        return self._handles.read(token, self.grants.keys, self.parts.clock())
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -99,6 +125,27 @@ class Desk:
         if self._words_of is not vocabulary:
             self._words, self._words_of = GateWords.of(vocabulary), vocabulary
         return self._words
+
+    def _note_reuse(self, notes: ReuseNotes, token: str, reason: str, now: int) -> None:
+        failed = binding_reason(reason)
+        if failed is None or self.grants is None:
+            return
+        with contextlib.suppress(BadCredential):  # what is no handle of ours names no grant
+            notes.note(self._handles.read(token, self.grants.keys, now).grant, failed)
+
+    def _noted(self, raw: bytes) -> None:
+        """What another process has to say. Quick, since it comes on the loop."""
+        match json.loads(raw):
+            case {"reuse": [str(grant), str(reason)]} if self.notes is not None:
+                self.notes.take(grant, reason)
+            case {"reload": True}:
+                threading.Thread(target=self._reload, name="pdp-reload", daemon=True).start()
+
+    def _reload(self) -> None:
+        try:
+            self.parts.reload()
+        except (PolicyErrors, PdpError) as error:
+            _log.error("not reloaded; what was in force stays so: %s", error)
 
     def _stand(self) -> Standing:
         engine, trust, grants = self.parts.engine, self.parts.trust, self.grants

@@ -33,7 +33,15 @@ def with_domain(config: Config, runtime: Path) -> Config:
     if found != development.trust_domain:
         message = f"development.ca: it is the domain `{found}`, and not `{development.trust_domain}`"
         raise PdpError("invalid_configuration", message)
-    return replace(config, development=replace(development, ca=ca))
+    config = replace(config, development=replace(development, ca=ca))
+    return config if config.store.path is not None else replace(config, store=replace(config.store, path=_store(runtime)))
+
+
+def _store(runtime: Path) -> Path:
+    """Tasks and grants for this run: they are gone with the process, unless a file is configured."""
+    folder = runtime / "store"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / "grants.sqlite"
 
 
 def warning(config: Config) -> str:

@@ -19,6 +19,7 @@ from pdp.server.peer import Peer
 from pdp.server.state import Lease, State
 
 _AGAIN_S = 0.05
+_NOTES_BYTES_MAX = 1 << 20
 _MOMENT = struct.Struct(">d")
 
 _log = logging.getLogger("pdp.server")
@@ -27,9 +28,17 @@ _log = logging.getLogger("pdp.server")
 class Following:
     """Follows for as long as the process lives, over as many connections as it takes."""
 
-    def __init__(self, path: Path, number: int, state: State, figures: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        number: int,
+        state: State,
+        figures: Callable[[], Any],
+        noted: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self.lease = Lease()
-        self._path, self._number, self._state, self._figures = path, number, state, figures
+        self.has_state = asyncio.Event()  # once: that it was told everything
+        self._path, self._number, self._state, self._figures, self._noted = path, number, state, figures, noted
         self._stream: asyncio.StreamWriter | None = None
         self._numbers = count(1)
         self._calls: dict[int, asyncio.Future[bytes]] = {}
@@ -50,6 +59,16 @@ class Following:
         assert self._loop is not None
         body = pack_call(method, request, peer, deadline)
         return asyncio.run_coroutine_threadsafe(self._forward(body, deadline), self._loop).result()
+
+    def note(self, raw: bytes) -> None:
+        """Tells the writer something, from any thread, and does not wait."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._note, raw)
+
+    def _note(self, raw: bytes) -> None:
+        stream = self._stream
+        if stream is not None and stream.transport.get_write_buffer_size() <= _NOTES_BYTES_MAX:
+            stream.write(frame(Kind.NOTE, body=raw))
 
     async def _forward(self, body: bytes, deadline: Deadline) -> bytes:
         stream = self._stream
@@ -98,6 +117,7 @@ class Following:
                 self.lease.extend(_MOMENT.unpack(body)[0])
             case Kind.SNAPSHOT:
                 self._state.restore(body[_MOMENT.size :])
+                self.has_state.set()
                 self.lease.extend(_MOMENT.unpack(body[: _MOMENT.size])[0])
             case Kind.CHANGE:
                 self._state.change(body)
@@ -109,6 +129,8 @@ class Following:
                         answer.set_result(body)
                     else:
                         answer.set_exception(unpack_refusal(body))
+            case Kind.NOTE:
+                self._noted(body)
             case Kind.ASK:
                 stream.write(frame(Kind.FIGURES, number, json.dumps(self._figures()).encode()))
             case _:

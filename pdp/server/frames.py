@@ -21,6 +21,7 @@ class Kind(IntEnum):
     REFUSED = 8
     ASK = 9  # writer: the figures, please
     FIGURES = 10
+    NOTE = 11  # either way: something to be known; it is not answered, and may be lost
 
 
 def frame(kind: Kind, number: int = 0, body: bytes = b"") -> bytes:

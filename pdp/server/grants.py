@@ -21,8 +21,10 @@ from pdp.grants.people import Issuer, Role
 from pdp.grants.people_keys import read_key_set
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Consume, GrantStore, Record
-from pdp.record import Recorder, Step
+from pdp.record import Recorder, Step, SuspendAfter
+from pdp.server.changes import Changes
 from pdp.server.config import Config
+from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.shared_grants import SharedGrants, message
 from pdp.service.book import Book
@@ -61,8 +63,13 @@ class GrantBook:
         if store is not None:
             recorder: Recorder = parts.recorder if parts.recorder is not None else Unrecorded()
             book = Book(store, parts.engine.change_revocations, threading.RLock(), self._tell)
-            self.tasks = Tasks(book, recorder, Rules(audience, config.environment, freshness_us=config.store.freshness))
-        self._shared = SharedGrants(None if book is None else lambda: book.index, parts.engine.change_revocations)
+            rules = Rules(audience, config.environment, freshness_us=config.store.freshness)
+            after = config.store.suspend_after
+            suspend = SuspendAfter(after, config.store.suspend_within) if after else None
+            self.tasks = Tasks(book, recorder, rules, suspend)
+        self.changes = Changes()
+        current = None if book is None else lambda: book.index
+        self._shared = SharedGrants(current, parts.engine.change_revocations, self.changes.tell)
         parts.state = self._shared
         self._closing = threading.Event()
         if self.tasks is not None:
@@ -92,7 +99,7 @@ class GrantBook:
 
     def consume(self, consumes: Sequence[Consume]) -> None:
         if self.tasks is None:
-            raise Refused("store_unavailable", "uses of a grant are counted by the process that writes")
+            raise PassOn
         self.tasks.book.consume(Plan(tuple(consumes)))
 
     def moment(self) -> Moment:
@@ -102,7 +109,9 @@ class GrantBook:
     # ---- in the process that writes
 
     def _tell(self, index: Index, records: Iterable[Record], whole: bool) -> None:
-        self._parts.publish(message(index, records, whole=whole))
+        told = tuple(records)
+        self._parts.publish(message(index, told, whole=whole))
+        self.changes.tell(told, whole)
 
     def _confirm(self) -> None:
         tasks = self.tasks

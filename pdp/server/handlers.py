@@ -21,6 +21,7 @@ from pdp.server.peer import Peer
 
 #: Why a call ended before or without its handler, and the gRPC status that says so. Stable: callers and metrics see them.
 EDGE_CODES = {
+    "unknown_method": ("UNIMPLEMENTED", "there is no such method here"),
     "unauthenticated": ("UNAUTHENTICATED", "who calls is not proven, or not any more"),
     "not_permitted": ("PERMISSION_DENIED", "who calls may not call this"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),
@@ -56,6 +57,10 @@ class Deadline:
         return time.monotonic_ns() >= self.at_ns
 
 
+class PassOn(Exception):
+    """Only the process that writes can answer this call: what it needs is remembered in one place."""
+
+
 class CallRefused(Exception):
     """Ends a call with a gRPC status by its name, and a stable code. A handler may raise it; so does the edge."""
 
@@ -85,8 +90,9 @@ class Method:
     """One answer for one request.
 
     `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
-    gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives. `when_ready` refuses
-    it as `not_ready` while there is nothing to decide by.
+    gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
+    handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
+    decide by.
     """
 
     handle: Handle
@@ -95,6 +101,7 @@ class Method:
     for_gates: bool = False
     waits: bool = False
     writes: bool = False
+    passes: bool = False
     when_ready: bool = True
 
     def overloaded(self, request: bytes) -> bytes | None:

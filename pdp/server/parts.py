@@ -17,12 +17,17 @@ from pdp.server.callers import Callers
 from pdp.server.config import Config
 from pdp.server.counters import Counters
 from pdp.server.development import trust_development
+from pdp.server.handlers import Deadline
+from pdp.server.peer import Peer
 from pdp.server.readiness import Readiness
 from pdp.server.state import NoState, State
 from pdp.server.trust_sources import TrustSources
 from pdp.store.trust import Trust
 
 DENIALS = timedelta(minutes=1)
+
+#: (method, request, peer, deadline) -> answer
+Forward = Callable[[str, bytes, Peer, Deadline], bytes]
 
 
 @dataclass(slots=True)
@@ -42,6 +47,12 @@ class Parts:
     recorder: Recorder | None = None
     state: State = field(default_factory=NoState)
     publish: Callable[[bytes], None] = field(default=lambda _: None)
+    note: Callable[[bytes], None] = field(default=lambda _: None)  # to the writer, or from it to all; may be lost
+    noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop
+    forward: Forward | None = None  # in a process that follows: a call, answered by the one that writes
+    policy_since: int = 0  # when the policies in force were put there
+    started: int = 0
+    record_figures: Callable[[], tuple[int, str, int]] | None = None  # last entry, its hash, entries lost
     watch: Watch | None = None
     _closers: list[Callable[[], object]] = field(default_factory=list)
 
@@ -49,6 +60,18 @@ class Parts:
     def writes(self) -> bool:
         """Whether this process is the one that writes state."""
         return self.worker == 0
+
+    def watched(self, error: Exception | None) -> None:
+        if error is None:
+            self.policy_since = self.clock()
+
+    def reload(self) -> bool:
+        """Reads policies, data and trust again; raises what keeps them from being put into force."""
+        self.sources.ask()
+        changed = self.engine.reload()
+        if changed:
+            self.policy_since = self.clock()
+        return changed
 
     def close(self) -> None:
         for close in reversed(self._closers):
@@ -70,12 +93,13 @@ def make_parts(config: Config, worker: int = 0) -> Parts:
     readiness, counters = Readiness(), Counters()
     callers = Callers(config, lambda: trust.current, clock.now)
     parts = Parts(config, worker, clock.now, trust, sources, callers, engine, readiness, counters)
+    parts.policy_since = parts.started = clock.now()
     sources.start()
     parts.closes(sources.close)
     if config.development.enabled:
         trust_development(config, trust, clock.now())
     if config.policies.watch:
-        parts.watch = engine.watch()
+        parts.watch = engine.watch(parts.watched)
         parts.closes(parts.watch.close)
     if config.record.directory is not None:
         parts.recorder = _record(parts, config.record.directory)
@@ -98,6 +122,7 @@ def _record(parts: Parts, folder: Path) -> Recorder:
     settings = RecordSettings(full=Full(parts.config.record.full.value))
     record = RecordFiles(folder, open_keys(keys), settings, now_us=parts.clock)
     parts.closes(record.close)
+    parts.record_figures = lambda: (record.head.seq, record.head.hash, record.lost)
     return record
 
 

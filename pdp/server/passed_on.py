@@ -15,6 +15,7 @@ def pack_call(method: str, request: bytes, peer: Peer, deadline: Deadline) -> by
         "method": method,
         "deadline_ns": deadline.at_ns,
         "transport": peer.transport.value,
+        "name": peer.name,
         "uid": peer.uid,
         "trust_domain": None if peer.workload is None else peer.workload.trust_domain,
         "presented": [base64.b64encode(der).decode() for der in peer.presented],
@@ -34,7 +35,7 @@ def unpack_call(body: bytes, callers: Callers) -> tuple[str, bytes, Peer, Deadli
         case Transport.UNIX:
             peer = callers.by_uid(int(head["uid"]))
         case Transport.DEVELOPMENT:
-            peer = callers.in_development()
+            peer = callers.in_development(head["name"])
     return head["method"], request, peer, deadline
 
 

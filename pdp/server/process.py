@@ -54,12 +54,13 @@ async def run_process(
     handlers = {**served, **health_handlers(parts.readiness, services)}
     writer, following = None, None
     if runtime is not None and parts.writes:
-        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads)
+        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads, parts.noted)
         await writer.start()
-        parts.publish = writer.publish
+        parts.publish, parts.note = writer.publish, writer.note
     elif runtime is not None:
-        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters))
+        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters), parts.noted)
         await following.start()
+        parts.note, parts.forward = following.note, following.forward
         parts.readiness.require("state", following.lease.lacking)
     around = Around(
         handlers,
@@ -75,6 +76,8 @@ async def run_process(
     bound: list[Bound] = []
     admin: AdminServer | None = None
     try:
+        if following is not None and not await _first(following.has_state, stop):
+            return  # asked to end before it was told the state: it never listened
         for listener in _listeners_of(config, parts.worker):
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
@@ -94,6 +97,17 @@ async def run_process(
                 await closes.close()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Waits for either of the two; whether the first one came."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in (wanted, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+    return wanted.is_set()
 
 
 def _own_certificate(parts: Parts) -> OwnCertificate | None:

@@ -22,9 +22,12 @@ Swap = Callable[[Callable[[Revocations], Revocations]], None]
 class SharedGrants:
     """An index that follows. In the writing process `current` is the book's."""
 
-    def __init__(self, current: Callable[[], Index] | None, swap: Swap) -> None:
+    def __init__(
+        self, current: Callable[[], Index] | None, swap: Swap, tell: Callable[[tuple[Record, ...], bool], None]
+    ) -> None:
         self._current = current
         self._swap = swap
+        self._tell = tell
         self._followed = Index()
 
     @property
@@ -54,6 +57,7 @@ class SharedGrants:
         if edit is not None:
             self._swap(edit)
         self._followed = before.fed(changes).confirmed(told["confirmed"])
+        self._tell(records, changes.whole)
 
 
 def message(index: Index, records: Iterable[Record], *, whole: bool = False) -> bytes:

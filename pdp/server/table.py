@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pdp.server.desk import Desk
 from pdp.server.handlers import Handlers, Method, StreamMethod
 from pdp.server.parts import Parts
+from pdp.server.services.admin import admin_handlers
 from pdp.server.services.decisions import decision_handlers
 from pdp.server.services.envoy import envoy_handlers
+from pdp.server.services.grants import grant_handlers
 
 MakeHandlers = Callable[[Parts], Handlers]
 
 #: What `pdp serve` serves.
-SERVICES: tuple[Callable[[Desk], Handlers], ...] = (envoy_handlers, decision_handlers)
+SERVICES: tuple[Callable[[Desk], Handlers], ...] = (envoy_handlers, decision_handlers, grant_handlers, admin_handlers)
 
 
 def make_handlers(parts: Parts) -> Handlers:

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -46,8 +47,16 @@ class Follower:
 
 
 class Writer:
-    def __init__(self, path: Path, state: State, handlers: Handlers, callers: Callers, threads: ThreadPoolExecutor) -> None:
-        self._path, self._state = path, state
+    def __init__(
+        self,
+        path: Path,
+        state: State,
+        handlers: Handlers,
+        callers: Callers,
+        threads: ThreadPoolExecutor,
+        noted: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        self._path, self._state, self._noted = path, state, noted
         self._handlers, self._callers, self._threads = handlers, callers, threads
         self._followers: dict[int, Follower] = {}
         self._changes = count(1)
@@ -79,6 +88,15 @@ class Writer:
         effective in every process, or that process denies."""
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._publish(change), self._loop).result()
+
+    def note(self, raw: bytes) -> None:
+        """Tells all others something, from any thread, and does not wait."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._note, raw)
+
+    def _note(self, raw: bytes) -> None:
+        for follower in list(self._followers.values()):
+            follower.send(frame(Kind.NOTE, body=raw))
 
     async def figures(self) -> dict[int, Any]:
         """What the other processes have counted; who does not answer in time is left out."""
@@ -150,6 +168,8 @@ class Writer:
                     self._moved.notify_all()
             case Kind.CALL:
                 self._keep(self._call(follower, number, body))
+            case Kind.NOTE:
+                self._noted(body)
             case Kind.FIGURES:
                 asked = self._asked.pop(number, None)
                 if asked is not None and not asked.done():
@@ -162,7 +182,9 @@ class Writer:
         try:
             name, request, peer, deadline = unpack_call(body, self._callers)
             method = self._handlers.get(name)
-            if not isinstance(method, Method) or not method.writes or method.service not in peer.roles:
+            if not isinstance(method, Method) or not (method.writes or method.passes) or method.service not in peer.roles:
+                raise edge_refusal("not_permitted", peer.name)
+            if method.for_gates and peer.gate is None:
                 raise edge_refusal("not_permitted", peer.name)
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")

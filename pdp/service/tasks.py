@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from language import RequestData, World
-from pdp.grants.approval import agreement, may_approve
+from pdp.grants.approval import agreement
 from pdp.grants.grant import Bindings, EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
@@ -28,6 +28,7 @@ from pdp.service.giving import Child, Opening, plan_delegate, plan_open, plan_re
 from pdp.service.incidents import plan_freeze, plan_lift, plan_revoke, plan_thaw
 from pdp.service.plan import Plan, tell_refusal
 from pdp.service.renewing import plan_renew
+from pdp.service.seeing import find_seen, known_chain, list_seen, may_see
 
 Planner = Callable[[Index], Plan]
 
@@ -142,10 +143,7 @@ class Tasks:
         """The grant, for those whom it concerns. For others there is none."""
         with self.book.lock:
             index = self.book.catch_up(moment.now)
-        grant = index.find(grant_id)
-        if not _may_see(index, grant, caller, moment.world):
-            raise Refused("grant_unknown")
-        return grant
+        return find_seen(index, grant_id, caller, moment.world)
 
     def agreement(self, moment: Moment, caller: Caller, grant_id: str) -> str:
         """The digest that an approval of the grant, as it stands, is bound to."""
@@ -157,9 +155,8 @@ class Tasks:
         """The grants that concern the caller: of one task with those that have ended, or all that have not."""
         with self.book.lock:
             index = self.book.catch_up(moment.now)
-        found = index.of_task(task) if task is not None else tuple(index.living())
-        seen = [g for g in found if (state is None or g.state is state) and _may_see(index, g, caller, moment.world)]
-        return tuple(sorted(seen, key=lambda grant: (grant.created, grant.id)))
+        states = frozenset() if state is None else frozenset({state})
+        return list_seen(index, caller, moment.world, task=task, states=states)
 
     def held(self, moment: Moment, caller: Caller, workload: str) -> tuple[Grant, ...]:
         """What a workload holds that has not ended: for itself and for operators."""
@@ -176,7 +173,7 @@ class Tasks:
         seen = [
             record
             for record in changes.records
-            if caller.operator or (isinstance(record, Grant) and _may_see(index, record, caller, moment.world))
+            if caller.operator or (isinstance(record, Grant) and may_see(index, record, caller, moment.world))
         ]
         return replace(changes, records=tuple(seen))
 
@@ -185,7 +182,8 @@ class Tasks:
     def redeem(self, grant_id: str, shown: Shown, told: RequestData, now: int, world: World) -> Redeemed:
         """The task of a request, from a grant that was shown; or a `Refused`, which is the denial. No I/O."""
         index = self.book.index
-        if now >= index.confirmed_at + self.rules.freshness_us:
+        fresh = self.rules.freshness_us
+        if not index.confirmed_at - fresh <= now < index.confirmed_at + fresh:  # a clock that was set back confirms nothing
             raise Refused("grants_stale")
         resource = (told.resource.type, told.resource.id)
         above = resource_ancestors(world, told.resource, told.resource_told)
@@ -218,6 +216,14 @@ class Tasks:
                 return False
             return True
 
+    def note_refused(self, moment: Moment, caller: Caller, what: str, about: str | None, code: str) -> None:
+        """Records a step that was refused, here or by whoever verifies callers, and counts it where a binding failed."""
+        chain = known_chain(self.book.index, about)
+        details = {"about": about} if about is not None and not chain else {}
+        self._recorder.stepped(tell_refusal(what, code, chain, caller, moment.now, details))
+        if about is not None and chain:
+            self.note_reuse(moment, chain[-1].id, code)
+
     # ---- how a step is taken
 
     def _give(self, moment: Moment, caller: Caller, what: str, about: str | None, plan: Planner) -> Grant:
@@ -229,11 +235,7 @@ class Tasks:
             with self.book.lock:
                 return self._taken(moment, plan)
         except Refused as refused:
-            chain = _chain_of(self.book.index, about)
-            details = {"about": about} if about is not None and not chain else {}
-            self._recorder.stepped(tell_refusal(what, refused.code, chain, caller, moment.now, details))
-            if about is not None and chain:
-                self.note_reuse(moment, chain[-1].id, refused.code)
+            self.note_refused(moment, caller, what, about, refused.code)
             raise
 
     def _taken(self, moment: Moment, plan: Planner) -> Plan:
@@ -261,32 +263,6 @@ class Tasks:
         if found is None:
             raise Refused("mark_unknown")
         return found
-
-
-def _chain_of(index: Index, grant_id: str | None) -> tuple[Grant, ...]:
-    """The chain that a refusal is about, as far as there is one."""
-    if grant_id is None:
-        return ()
-    try:
-        return index.chain(grant_id)
-    except Refused:
-        found = index.grants.get(grant_id) if type(grant_id) is str else None
-        return (found,) if isinstance(found, Grant) else ()
-
-
-def _may_see(index: Index, grant: Grant, caller: Caller, world: World) -> bool:
-    """Operators; those of the grant, and holders above it; people who asked for it, or whose approval it waits for."""
-    if caller.operator:
-        return True
-    chain = _chain_of(index, grant.id)
-    workloads = {grant.holder, grant.opener, grant.requester, *(each.holder for each in chain)}
-    if caller.workload is not None and caller.workload in workloads:
-        return True
-    if caller.person is None:
-        return False
-    return caller.person in grant.people or (
-        grant.required is not None and may_approve(grant.required, caller.person, world)
-    )
 
 
 __all__ = ["Child", "Opening", "Tasks", "Yes"]

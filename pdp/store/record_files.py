@@ -20,6 +20,7 @@ from language import Bundle, Inputs
 from pdp.model.decision import Decision
 from pdp.model.request import Request
 from pdp.record.entry import Circumstances, Kind, Notice, Step
+from pdp.record.line import Head
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import lock_folder
 from pdp.store.record_writer import Full, RecordSettings, RecordWriter, Sync
@@ -140,6 +141,11 @@ class RecordFiles:
     def failing(self) -> str | None:
         """What the disk says, while it says no."""
         return self._writer.failing
+
+    @property
+    def head(self) -> Head:
+        """The last entry that was written."""
+        return self._writer.head
 
     @property
     def queued(self) -> int:

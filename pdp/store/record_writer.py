@@ -19,7 +19,7 @@ from pdp.record.checkpoint import make_checkpoint
 from pdp.record.encode import canonical, encode
 from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice, kind_of
-from pdp.record.line import make_line
+from pdp.record.line import Head, make_line
 from pdp.record.masking import Masking
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import Found, SegmentWriter, recover
@@ -95,6 +95,10 @@ class RecordWriter:
             return recover(folder)
         except OSError as error:
             raise PdpError("invalid_file", f"`{folder}` cannot be read: {error.strerror}") from None
+
+    @property
+    def head(self) -> Head:
+        return self._head
 
     # ---- entries
 

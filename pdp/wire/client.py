@@ -33,7 +33,7 @@ def write_request(
 ) -> bytes:
     """A CheckRequest. A workload or a task cannot be named, only shown: a server takes neither from a caller."""
     message = _CheckRequest()
-    _put(message, request, shown)
+    put_request(message, request, shown)
     if grant is not None:
         message.task.grant = grant
     if proof is not None:
@@ -50,16 +50,8 @@ def write_request(
 def write_requests(requests: Sequence[Request]) -> bytes:
     message = _CheckManyRequest()
     for request in requests:
-        _put(message.requests.add(), request, None)
+        put_request(message.requests.add(), request, None)
     return bytes(message.SerializeToString())
-
-
-def _put(into: Any, request: Request, shown: Shown | None) -> None:
-    """What a message cannot hold is no request."""
-    try:
-        put_request(into, request, shown)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise PdpError("invalid_request", str(error)) from None
 
 
 def put_request(into: Any, request: Request, shown: Shown | None) -> None:

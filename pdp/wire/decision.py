@@ -10,25 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from google.protobuf.unknown_fields import UnknownFieldSet
-
 from language import FOREVER, Vocabulary
 from pdp.errors import PdpError
 from pdp.model.ask import Ask, Shown, Target
 from pdp.model.decision import Decision
 from pdp.model.gates import Gate
 from pdp.model.request import NOTHING, Resource
-from pdp.wire.messages import PDP, DecodeError
+from pdp.wire.messages import PDP
 from pdp.wire.refusals import Unfit
+from pdp.wire.strict import parse, refuse_not_understood, take_token
 from pdp.wire.values import put_moment, take_entity, take_record
 
-MESSAGE_BYTES_MAX = 1_048_576
 MANY_MAX = 1_000
 CERTIFICATES_MAX = 8
 CERTIFICATE_BYTES_MAX = 16_384
-TOKEN_BYTES_MAX = 8_192
 CORRELATION_MAX = 128
-MUST_UNDERSTAND = range(100, 200)
 
 _CheckRequest, _CheckManyRequest, _ExplainRequest = PDP.CheckRequest, PDP.CheckManyRequest, PDP.ExplainRequest
 _CheckResponse, _CheckManyResponse, _CheckResult = PDP.CheckResponse, PDP.CheckManyResponse, PDP.CheckResult
@@ -53,7 +49,7 @@ class GateWords(NamedTuple):
 def read_check(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit:
     """One question. `gate` is the caller's entry in `peps:`, where it has one."""
     try:
-        return _ask(_parse(_CheckRequest, raw), gate, words)
+        return _ask(parse(_CheckRequest, raw), gate, words)
     except Unfit as unfit:
         return unfit
 
@@ -61,7 +57,7 @@ def read_check(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit:
 def read_many(raw: bytes, gate: Gate | None, words: GateWords) -> tuple[Ask | Unfit, ...] | Unfit:
     """Many questions, each of which can be unfit by itself."""
     try:
-        requests = _parse(_CheckManyRequest, raw).requests
+        requests = parse(_CheckManyRequest, raw).requests
         if len(requests) > MANY_MAX:
             raise Unfit("too_many_items", f"more than {MANY_MAX} requests")
         return tuple([_ask_or_unfit(request, gate, words) for request in requests])
@@ -71,39 +67,18 @@ def read_many(raw: bytes, gate: Gate | None, words: GateWords) -> tuple[Ask | Un
 
 def read_explain(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit:
     try:
-        message = _parse(_ExplainRequest, raw)
+        message = parse(_ExplainRequest, raw)
         if not message.HasField("request"):
             raise Unfit("missing_field", "request")
-        _refuse_not_understood(message.request)
+        refuse_not_understood(message.request)
         return _ask(message.request, gate, words)
     except Unfit as unfit:
         return unfit
 
 
-def _parse(kind: Any, raw: bytes) -> Any:
-    if len(raw) > MESSAGE_BYTES_MAX:
-        raise Unfit("too_large")
-    try:
-        message = kind.FromString(raw)
-    except DecodeError:
-        message = None
-    if message is None:
-        raise Unfit("malformed")
-    if message.ByteSize() != len(raw):
-        raise Unfit("not_canonical")
-    _refuse_not_understood(message)
-    return message
-
-
-def _refuse_not_understood(message: Any) -> None:
-    for field in UnknownFieldSet(message):
-        if field.field_number in MUST_UNDERSTAND:
-            raise Unfit("must_understand", f"field {field.field_number}")
-
-
 def _ask_or_unfit(message: Any, gate: Gate | None, words: GateWords) -> Ask | Unfit:
     try:
-        _refuse_not_understood(message)
+        refuse_not_understood(message)
         return _ask(message, gate, words)
     except Unfit as unfit:
         return unfit
@@ -152,13 +127,13 @@ def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | 
     if gate is None:
         raise Unfit("unknown_gate")
     certificates = tuple(subject.certificates)
-    token = _token(subject, "token")
+    token = take_token(subject, "token")
     if len(certificates) > CERTIFICATES_MAX or any(len(c) > CERTIFICATE_BYTES_MAX for c in certificates):
         raise Unfit("too_large", "subject.certificates")
     if certificates and token is not None:
         raise Unfit("conflicting_fields", "certificates and token")
     user = take_entity(subject.user, "user") if subject.HasField("user") else None
-    user_token = _token(subject, "user_token")
+    user_token = take_token(subject, "user_token")
     if user is not None and user_token is not None:
         raise Unfit("conflicting_fields", "user and user_token")
     if user is not None and user.type not in gate.users:
@@ -169,7 +144,7 @@ def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | 
 
 
 def _task(task: Any) -> tuple[str | None, str | None, Target | None]:
-    grant, proof = _token(task, "grant"), _token(task, "proof")
+    grant, proof = take_token(task, "grant"), take_token(task, "proof")
     if grant is None:
         raise Unfit("missing_field", "task.grant")
     if proof is None:
@@ -181,17 +156,6 @@ def _task(task: Any) -> tuple[str | None, str | None, Target | None]:
     if digest is not None and len(digest) != 32:
         raise Unfit("malformed_value", "task.target.body_sha256")
     return grant, proof, Target(target.method, target.uri, digest)
-
-
-def _token(message: Any, name: str) -> str | None:
-    if not message.HasField(name):
-        return None
-    token: str = getattr(message, name)
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise Unfit("malformed_credential", name)
-    if len(token) > TOKEN_BYTES_MAX:
-        raise Unfit("credential_too_large", name)
-    return token
 
 
 def _location(location: Any, gate: Gate | None) -> dict[str, Any]:
@@ -232,6 +196,16 @@ def write_result(result: Answered | Unfit | PdpError, *, explain: bool = False) 
     message = _CheckResult()
     _put_result(message, result, explain=explain)
     return bytes(message.SerializeToString())
+
+
+def ask_one(raw: bytes) -> bytes:
+    """A question as a CheckManyRequest of one."""
+    return bytes(_CheckManyRequest(requests=[_CheckRequest.FromString(raw)]).SerializeToString())
+
+
+def answer_of_one(raw: bytes) -> bytes:
+    """The CheckResult of a CheckManyResponse of one."""
+    return bytes(_CheckManyResponse.FromString(raw).results[0].SerializeToString())
 
 
 def _put_result(message: Any, result: Answered | Unfit | PdpError, *, explain: bool) -> None:

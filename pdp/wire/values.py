@@ -23,12 +23,22 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def take(value: Any, depth: int = 0) -> Any:
-    """The Python value of a `Value`."""
+    """The Python value of a `Value`. The kinds that are frequent come first; a text that is not empty is one of them."""
+    text = value.string_value
+    if text:
+        return text
     kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return text
+    if kind == "list_value":
+        values = value.list_value.values
+        if depth >= DEPTH_MAX:
+            raise Unfit("too_deep")
+        if len(values) > ITEMS_MAX:
+            raise Unfit("too_many_items")
+        return [each.string_value or take(each, depth + 1) for each in values]
     if kind is None:
         raise Unfit("absent_value")
-    if kind == "string_value":
-        return value.string_value
     return _TAKE[kind](getattr(value, kind), depth)
 
 
@@ -61,19 +71,19 @@ def moment_of(timestamp: Any) -> int:
     return found
 
 
-def _take_deeper(take_one: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
-    def taken(value: Any, depth: int) -> Any:
-        if depth >= DEPTH_MAX:
-            raise Unfit("too_deep")
-        return take_one(value, depth + 1)
+def span_of(duration: Any) -> int:
+    """Microseconds of a Duration."""
+    nanos = duration.nanos
+    if nanos % 1000 or not -1_000_000_000 < nanos < 1_000_000_000 or nanos * duration.seconds < 0:
+        raise Unfit("malformed_value", "a duration finer than a microsecond, or of two signs")
+    found: int = duration.seconds * 1_000_000 + nanos // 1000
+    return found
 
-    return taken
 
-
-def _take_list(value: Any, depth: int) -> list[Any]:
-    if len(value.values) > ITEMS_MAX:
-        raise Unfit("too_many_items")
-    return [take(each, depth) for each in value.values]
+def _take_inner_record(value: Any, depth: int) -> dict[str, Any]:
+    if depth >= DEPTH_MAX:
+        raise Unfit("too_deep")
+    return take_record(value.fields, depth + 1)
 
 
 def _take_time(value: Any, _: int) -> datetime:
@@ -85,11 +95,8 @@ def _take_time(value: Any, _: int) -> datetime:
 
 
 def _take_duration(value: Any, _: int) -> timedelta:
-    nanos = value.nanos
-    if nanos % 1000 or not -1_000_000_000 < nanos < 1_000_000_000 or nanos * value.seconds < 0:
-        raise Unfit("malformed_value", "a duration finer than a microsecond, or of two signs")
     try:
-        return timedelta(seconds=value.seconds, microseconds=nanos // 1000)
+        return timedelta(microseconds=span_of(value))
     except OverflowError:
         pass
     raise Unfit("malformed_value", "a duration that is too long")
@@ -101,8 +108,7 @@ _TAKE: Mapping[str, Callable[[Any, int], Any]] = {
     "time_value": _take_time,
     "duration_value": _take_duration,
     "reference_value": lambda v, _: take_reference(v, "a reference"),
-    "list_value": _take_deeper(_take_list),
-    "record_value": _take_deeper(lambda v, depth: take_record(v.fields, depth)),
+    "record_value": _take_inner_record,
 }
 
 
@@ -154,6 +160,13 @@ def put_moment(into: Any, microseconds: int) -> None:
     into.SetInParent()
 
 
+def put_span(into: Any, microseconds: int) -> None:
+    seconds, rest = divmod(abs(microseconds), 1_000_000)
+    sign = -1 if microseconds < 0 else 1
+    into.seconds, into.nanos = sign * seconds, sign * rest * 1000
+    into.SetInParent()
+
+
 def _put_scalar(into: Any, value: Any) -> None:
     match value:
         case datetime():
@@ -161,11 +174,7 @@ def _put_scalar(into: Any, value: Any) -> None:
                 raise PdpError("invalid_request", "a time without a zone")
             put_moment(into.time_value, (value - EPOCH) // _MICROSECOND)
         case timedelta():
-            whole = value // _MICROSECOND
-            seconds, rest = divmod(abs(whole), 1_000_000)
-            sign = -1 if whole < 0 else 1
-            into.duration_value.seconds, into.duration_value.nanos = sign * seconds, sign * rest * 1000
-            into.duration_value.SetInParent()
+            put_span(into.duration_value, value // _MICROSECOND)
         case IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():
             into.string_value = str(value)
         case _:

@@ -39,6 +39,7 @@ UNSAFE = {
     "role_for_a_whole_domain": "every workload of the domain, a compromised one too, could administer or open tasks",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
+    "people_incomplete": "an issuer of people's tokens is known by its keys and by our name there, or a token for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
 }
@@ -196,4 +197,11 @@ def _parts(config: Config) -> Iterator[Problem]:
             yield _problem("limit_of_nothing", f"limits.{name}")
 
 
-_ALL: Iterable[_Finds] = (_addresses, _exposure, _tls, _trust, _callers, _parts)
+def _people(config: Config) -> Iterator[Problem]:
+    for issuer, people in config.people.items():
+        for name in ("audience", "keys", "type", "subject"):
+            if not getattr(people, name):
+                yield _problem("people_incomplete", f"people[{issuer}].{name}")
+
+
+_ALL: Iterable[_Finds] = (_addresses, _exposure, _tls, _trust, _callers, _people, _parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from pdp.errors import PdpError
@@ -9,7 +10,7 @@ from pdp.model.ask import Ask
 from pdp.model.gates import Gate
 from pdp.server.config import Service
 from pdp.server.desk import Desk
-from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, StreamMethod
+from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.peer import Peer
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
@@ -37,7 +38,11 @@ def decision_handlers(desk: Desk) -> Handlers:
         async for raw in raws:
             gate = desk.gate(peer)
             ask = wire.read_check(raw, gate, desk.words())
-            yield wire.write_result(_result(desk, ask, peer, gate), explain=explains(gate))
+            try:
+                answer = wire.write_result(_result(desk, ask, peer, gate), explain=explains(gate))
+            except PassOn:
+                answer = await _passed_on(desk, raw, peer)
+            yield answer
 
     def explain(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
@@ -49,11 +54,21 @@ def decision_handlers(desk: Desk) -> Handlers:
         return write_explanation(desk.explain(ask, peer, gate), ask.correlation)
 
     return {
-        f"{_SERVICE}Check": Method(check, Service.DECISION),
-        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION),
+        f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
+        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, passes=True),
         f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
-        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True),
+        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, passes=True),
     }
+
+
+async def _passed_on(desk: Desk, raw: bytes, peer: Peer) -> bytes:
+    """One question of a stream, answered by the process that writes."""
+    forward = desk.parts.forward
+    if forward is None:
+        raise edge_refusal("no_writer")
+    deadline = Deadline.after_s(desk.parts.config.limits.deadline / 1e6)
+    many = await asyncio.to_thread(forward, f"{_SERVICE}CheckMany", wire.ask_one(raw), peer, deadline)
+    return wire.answer_of_one(many)
 
 
 def unfit(found: Unfit) -> CallRefused:

@@ -42,7 +42,7 @@ def envoy_handlers(desk: Desk) -> Handlers:
             return envoy_answer.unavailable("not_ready")
         return _answered(answer, gate, ask.consumed, ask.correlation)
 
-    return {CHECK: Method(check, Service.DECISION, refused, for_gates=True)}
+    return {CHECK: Method(check, Service.DECISION, refused, for_gates=True, passes=True)}
 
 
 def refused(raw: bytes, code: str) -> bytes:

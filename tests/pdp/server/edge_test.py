@@ -31,7 +31,7 @@ def test_bytes_in_bytes_out(tmp_path: Path) -> None:
 def test_ways_to_end_early(tmp_path: Path) -> None:
     config = development(tmp_path, limits={"message_bytes": 100, "drain": "1s"})
     with running(config) as server, channel(server.address) as opened:
-        assert refused(opened, "/test.Echo/None") == "UNIMPLEMENTED"
+        assert refused(opened, "/test.Echo/None") == "UNIMPLEMENTED unknown_method"
         assert refused(opened, "/test.Echo/Echo", b"x" * 101) == "RESOURCE_EXHAUSTED too_large"
         assert refused(opened, "/test.Echo/Echo", b"refuse") == "FAILED_PRECONDITION no_such_thing"
         assert refused(opened, "/test.Echo/Echo", b"bad") == "INTERNAL internal"

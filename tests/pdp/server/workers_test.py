@@ -63,12 +63,12 @@ class Several:
 
 
 @contextmanager
-def several(config: Config) -> Iterator[Several]:
+def several(config: Config, worker: str = "tests.pdp.server.counting_worker") -> Iterator[Several]:
     loop, up, found = asyncio.new_event_loop(), threading.Event(), []
     stop = asyncio.Event()
 
     async def serve(runtime: Path) -> None:
-        supervisor = Supervisor(config, runtime, "tests.pdp.server.counting_worker")
+        supervisor = Supervisor(config, runtime, worker)
 
         def started(told: dict[str, Any]) -> None:
             found.append(Several(supervisor, told))

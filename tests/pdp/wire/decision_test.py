@@ -19,7 +19,6 @@ from pdp.model.decision import Decision, Settled
 from pdp.wire import client
 from pdp.wire.decision import (
     MANY_MAX,
-    MESSAGE_BYTES_MAX,
     GateWords,
     read_check,
     read_explain,
@@ -31,6 +30,7 @@ from pdp.wire.decision import (
 from pdp.wire.explanation import write_explanation
 from pdp.wire.messages import PDP
 from pdp.wire.refusals import UNFIT, Unfit
+from pdp.wire.strict import MESSAGE_BYTES_MAX
 from pdp.wire.values import put, take
 from tests.pdp.wire.captures import CHAIN, GATE
 

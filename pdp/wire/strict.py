@@ -1,0 +1,70 @@
+"""Bytes -> a message of `pdp.v1`, in its one form and with nothing in it that must be understood and is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from pdp.wire.messages import DecodeError
+from pdp.wire.refusals import Unfit
+
+MESSAGE_BYTES_MAX = 1_048_576
+TOKEN_BYTES_MAX = 8_192
+TEXT_MAX = 2_048  # of an id or a name
+MUST_UNDERSTAND = range(100, 200)
+
+
+def parse(kind: Any, raw: bytes) -> Any:
+    """Protobuf believes the last of two equal fields, so what would not be written back at the same length is refused."""
+    if len(raw) > MESSAGE_BYTES_MAX:
+        raise Unfit("too_large")
+    try:
+        message = kind.FromString(raw)
+    except DecodeError:
+        message = None
+    if message is None:
+        raise Unfit("malformed")
+    if message.ByteSize() != len(raw):
+        raise Unfit("not_canonical")
+    refuse_not_understood(message)
+    return message
+
+
+def refuse_not_understood(message: Any) -> None:
+    for field in UnknownFieldSet(message):
+        if field.field_number in MUST_UNDERSTAND:
+            raise Unfit("must_understand", f"field {field.field_number}")
+
+
+def refuse_unknown(message: Any) -> None:
+    """For messages that narrow: what is not known here would have narrowed further."""
+    for field in UnknownFieldSet(message):
+        raise Unfit("must_understand", f"field {field.field_number}")
+
+
+def need_text(message: Any, name: str, most: int = TEXT_MAX) -> str:
+    found = take_text(message, name, most)
+    if not found:
+        raise Unfit("missing_field", name)
+    return found
+
+
+def take_text(message: Any, name: str, most: int = TEXT_MAX) -> str | None:
+    if not message.HasField(name):
+        return None
+    found: str = getattr(message, name)
+    if len(found) > most:
+        raise Unfit("malformed_value", f"{name}: more than {most} characters")
+    return found
+
+
+def take_token(message: Any, name: str) -> str | None:
+    if not message.HasField(name):
+        return None
+    token: str = getattr(message, name)
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Unfit("malformed_credential", name)
+    if len(token) > TOKEN_BYTES_MAX:
+        raise Unfit("credential_too_large", name)
+    return token

@@ -1,0 +1,351 @@
+"""Tasks and grants over real mTLS: what was acknowledged holds from the next check on, whoever asks and however."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from pdp.grants.replay import ReplayMemory
+from pdp.server import desk
+from pdp.wire.messages import PDP
+from tests.pdp.server.grants_world import (
+    ADMIN,
+    API,
+    CI,
+    GRANTS,
+    HELPER,
+    OPS,
+    Place,
+    asking,
+    asking_envoy,
+    bound,
+    opening,
+)
+from tests.pdp.server.world import GATE, Running, channel, code_of, development, running, wait_until
+
+REQUESTED, PENDING, ACTIVE, SUSPENDED, ENDED = range(1, 6)  # the numbers of the protocol
+
+
+@pytest.fixture(autouse=True)
+def _up_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory of proofs knows none from before it began; here it began an hour ago."""
+    monkeypatch.setattr(desk, "ReplayMemory", lambda began, lock: ReplayMemory(began - 3_600_000_000, lock))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def server(place: Place) -> Iterator[Running]:
+    with place.serving() as found:
+        yield found
+
+
+def test_a_task_from_its_opening_to_its_end(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
+        opened = ci.grants("Open", bound(place))
+        assert (opened.grant.state, opened.grant.holder, opened.grant.opener) == (ACTIVE, API, CI)
+        assert opened.handle
+        assert gate.reason(asking(place, opened.handle)) == "allowed"
+        assert gate.envoy(asking_envoy(place, opened.handle)).status.code == 0
+        assert gate.reason(asking(place, opened.handle, "others")) == "default_deny"
+        assert gate.reason(asking(place, "")) == "default_deny"
+        ended = ci.grants("End", PDP.EndRequest(task=opened.grant.task))
+        assert list(ended.grants) == [opened.grant.id]
+        assert gate.reason(asking(place, opened.handle)) == "task_ended"
+        denied = gate.envoy(asking_envoy(place, opened.handle))
+        assert denied.status.code == 7
+        assert "task_ended" in denied.denied_response.body
+        again = ci.grants("Get", PDP.GetRequest(grant=opened.grant.id))
+        assert (again.grant.state, again.grant.ended, again.handle) == (ENDED, 1, "")
+
+
+def test_another_holder_cannot_use_it(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
+        handle = ci.grants("Open", bound(place)).handle
+        assert gate.reason(asking(place, handle, holder=HELPER)) == "task_misheld"
+        assert gate.reason(asking(place, handle)) == "allowed"
+
+
+def test_who_may_not(place: Place, server: Running) -> None:
+    """A holder cannot open its own task, nor can a gate or a stranger do anything here."""
+    with place.calling(server.address, API) as api, place.calling(server.address, GATE) as gate:
+        assert api.refused("Open", bound(place)) == "PERMISSION_DENIED holder_is_opener"
+        assert gate.refused("Open", bound(place)) == "PERMISSION_DENIED not_permitted"
+        assert api.refused("Freeze", PDP.FreezeRequest(workload=CI, why="x"), ADMIN) == "PERMISSION_DENIED not_permitted"
+    with place.calling(server.address, CI) as ci, place.calling(server.address, HELPER) as helper:
+        grant = ci.grants("Open", bound(place)).grant
+        assert helper.refused("End", PDP.EndRequest(grant=grant.id)) == "PERMISSION_DENIED not_yours"
+        assert helper.refused("Get", PDP.GetRequest(grant=grant.id)) == "FAILED_PRECONDITION grant_unknown"
+        assert helper.refused("Suspend", PDP.SuspendRequest(grant=grant.id, why="x")) == "PERMISSION_DENIED not_yours"
+        assert ci.refused("End", PDP.EndRequest(grant=grant.id, reason=2)) == "PERMISSION_DENIED not_operator"
+        assert list(helper.grants("List", PDP.ListRequest()).grants) == []
+
+
+def test_it_is_asked_for_taken_up_and_renewed(place: Place, server: Running) -> None:
+    """A holder asks for a task, tied to its certificate; the opener says yes; the holder ties it to a task key."""
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, API) as api,
+        place.calling(server.address, GATE) as gate,
+    ):
+        ask = PDP.RequestGrantRequest(kind="invoicing", opener=CI, why="the invoices of May")
+        ask.bindings.certificate = place.thumbprint(API)
+        ask.facts.fields["note"].string_value = "mine"
+        asked = api.grants("Request", ask)
+        assert (asked.grant.state, asked.handle, asked.grant.why) == (REQUESTED, "", "the invoices of May")
+        take = PDP.OpenRequest(requested=asked.grant.id)
+        take.facts.fields["tenant"].string_value = "acme"
+        assert api.refused("Open", take) == "PERMISSION_DENIED not_yours"
+        taken = ci.grants("Open", take)
+        assert taken.grant.state == ACTIVE
+        handle = api.grants("Get", PDP.GetRequest(grant=taken.grant.id)).handle
+        assert gate.reason(asking(place, handle)) == "allowed"
+        renew = PDP.RenewRequest(grant=taken.grant.id)
+        renew.bindings.certificate, renew.bindings.key = place.thumbprint(API), place.jkt
+        assert api.refused("Renew", renew) == "PERMISSION_DENIED proof_missing"
+        renew.new_proof = place.step_proof("Renew", renew, taken.grant.id)
+        renewed = api.grants("Renew", renew)
+        assert renewed.grant.bindings.key == place.jkt
+        assert api.refused("Renew", renew) == "UNAUTHENTICATED proof_replayed"
+
+
+def test_a_proof_is_over_this_message_alone(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, API) as api:
+        grant = ci.grants("Open", opening()).grant
+        renew = PDP.RenewRequest(grant=grant.id)
+        renew.bindings.key = place.jkt
+        renew.new_proof = place.step_proof("Delegate", renew, grant.id)
+        assert api.refused("Renew", renew) == "UNAUTHENTICATED proof_wrong_url"
+        renew.new_proof = place.step_proof("Renew", renew, "other")
+        assert api.refused("Renew", renew) == "UNAUTHENTICATED proof_of_other_grant"
+        renew.new_proof = place.step_proof("Renew", renew, grant.id)
+        renew.bindings.gates.append(GATE)
+        assert api.refused("Renew", renew) == "UNAUTHENTICATED proof_body_wrong"
+        del renew.bindings.gates[:]
+        assert api.grants("Renew", renew).handle
+
+
+def test_a_child_is_narrower_and_ends_with_its_parent(place: Place, server: Running) -> None:
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, API) as api,
+        place.calling(server.address, GATE) as gate,
+    ):
+        opened = ci.grants("Open", bound(place))
+        give = PDP.DelegateRequest(grant=opened.handle, holder=HELPER, idempotency_key="one")
+        give.bindings.certificate = place.thumbprint(HELPER)
+        permit = give.scope.add(actions=["select"])
+        permit.on.add(type="Table", id="invoices")
+        child = api.grants("Delegate", give)
+        assert (child.grant.parent, child.grant.depth, child.grant.task) == (opened.grant.id, 1, opened.grant.task)
+        assert api.grants("Delegate", give).grant.id == child.grant.id
+        give.scope[0].on[0].id = "others"
+        assert api.refused("Delegate", give) == "FAILED_PRECONDITION key_reused"
+        with place.calling(server.address, HELPER) as helper:
+            handle = helper.grants("Get", PDP.GetRequest(grant=child.grant.id)).handle
+        assert gate.reason(asking(place, handle, holder=HELPER)) == "allowed"
+        ended = api.grants("End", PDP.EndRequest(grant=opened.grant.id, reason=1))
+        assert set(ended.grants) == {opened.grant.id, child.grant.id}
+        assert gate.reason(asking(place, handle, holder=HELPER)) == "task_ended"
+
+
+def test_people_approve_with_their_tokens(place: Place, server: Running) -> None:
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as console,
+        place.calling(server.address, GATE) as gate,
+    ):
+        ask = PDP.OpenRequest(kind="release", holder=API)
+        ask.bindings.certificate = place.thumbprint(API)
+        grant = ci.grants("Open", ask).grant
+        assert (grant.state, grant.approvals_needed) == (PENDING, 1)
+
+        def yes(token: str | None, agreement: bytes = grant.agreement) -> Any:
+            return PDP.ApproveRequest(grant=grant.id, agreement=agreement, approver_token=token)
+
+        assert console.refused("Approve", yes(None)) == "PERMISSION_DENIED no_approver"
+        assert console.refused("Approve", yes(place.token("max"))) == "PERMISSION_DENIED wrong_approver"
+        assert console.refused("Approve", yes(place.token("ada", aud="other"))) == "UNAUTHENTICATED audience_wrong"
+        assert console.refused("Approve", yes(place.token("ada", iss="https://x.test"))) == (
+            "UNAUTHENTICATED person_issuer_unknown"
+        )
+        assert console.refused("Approve", yes(place.token("ada"), b"\0" * 32)) == "FAILED_PRECONDITION agreement_changed"
+        assert ci.refused("Approve", yes(place.token("ada"))) == "PERMISSION_DENIED self_approval"
+        approved = console.grants("Approve", yes(place.token("ada")))
+        assert (approved.grant.state, approved.grant.approvals[0].approver.id, approved.handle) == (ACTIVE, "ada", "")
+        assert console.refused("Approve", yes(place.token("ada"))) == "FAILED_PRECONDITION not_pending"
+        handle = ci.grants("Get", PDP.GetRequest(grant=grant.id)).handle
+        assert gate.reason(asking(place, handle, action="update")) == "allowed"
+        other = ci.grants("Open", ask).grant
+        no = PDP.RejectRequest(grant=other.id, approver_token=place.token("ada"), why="not today")
+        assert console.grants("Reject", no).grant.state == ENDED
+
+
+def test_freeze_and_thaw(place: Place, server: Running) -> None:
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as ops,
+        place.calling(server.address, GATE) as gate,
+    ):
+        opened = ci.grants("Open", bound(place))
+        ask = asking(place, opened.handle)
+        planned = ops.admin("Freeze", PDP.FreezeRequest(workload=API, plan=True))
+        assert list(planned.grants) == [opened.grant.id]
+        assert gate.reason(ask) == "allowed"
+        assert ops.refused("Freeze", PDP.FreezeRequest(workload=API), ADMIN) == "INVALID_ARGUMENT reason_missing"
+        ops.admin("Freeze", PDP.FreezeRequest(workload=API, why="a shell"))
+        assert gate.reason(ask) == "task_suspended"
+        assert ci.refused("Open", bound(place)) == "PERMISSION_DENIED workload_frozen"
+        thawed = ops.admin("Thaw", PDP.ThawRequest(workload=API, why="a mistake"))
+        assert list(thawed.grants) == [opened.grant.id]
+        assert gate.reason(ask) == "allowed"
+        revoked = ops.admin("Revoke", PDP.RevokeRequest(certificate=place.thumbprint(API), why="stolen"))
+        assert list(revoked.grants) == [opened.grant.id]
+        assert gate.reason(ask) == "task_ended"
+
+
+def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
+    ask = bound(place, idempotency_key="job 7")
+    with place.serving() as server, place.calling(server.address, CI) as ci:
+        first = ci.grants("Open", ask)
+        assert ci.grants("Open", ask).grant.id == first.grant.id
+        assert ci.refused("Open", bound(place, tenant="other", idempotency_key="job 7")) == (
+            "FAILED_PRECONDITION key_reused"
+        )
+        assert len(ci.grants("List", PDP.ListRequest()).grants) == 1
+    with place.serving() as server, place.calling(server.address, CI) as ci:
+        assert ci.grants("Open", ask).grant.id == first.grant.id
+
+
+def test_lists_have_pages(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, OPS) as ops:
+        made = [ci.grants("Open", bound(place)).grant.id for _ in range(5)]
+        seen, token = [], ""
+        while True:
+            page = ops.grants("List", PDP.ListRequest(holder=API, page_size=2, page_token=token))
+            seen += [grant.id for grant in page.grants]
+            token = page.next_page_token
+            if not token:
+                break
+        assert seen == made
+        assert ops.refused("List", PDP.ListRequest(page_token="x")) == "INVALID_ARGUMENT malformed_value"
+        assert ops.refused("List", PDP.ListRequest(page_size=0)) == "INVALID_ARGUMENT malformed_value"
+
+
+def test_who_watches_is_told_of_every_change(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, API) as api:
+        before = ci.grants("Open", bound(place)).grant
+        watch = api.channel.stream_stream(f"{GRANTS}Watch")
+        changes = watch(iter([PDP.WatchRequest().SerializeToString()]))
+        seen = PDP.GrantChange.FromString(next(changes))
+        assert (seen.grant.id, seen.revision) == (before.id, before.revision)
+        after = ci.grants("Open", bound(place)).grant
+        assert PDP.GrantChange.FromString(next(changes)).grant.id == after.id
+        ci.grants("End", PDP.EndRequest(grant=before.id))
+        ended = PDP.GrantChange.FromString(next(changes))
+        assert (ended.grant.id, ended.grant.state) == (before.id, ENDED)
+        changes.cancel()
+        late = watch(iter([PDP.WatchRequest(after_revision=1 << 40).SerializeToString()]))
+        with pytest.raises(grpc.RpcError) as refused:
+            next(late)
+        assert code_of(refused.value) == "FAILED_PRECONDITION revision_unknown"
+
+
+def test_status_says_what_is_in_force(place: Place, server: Running) -> None:
+    with place.calling(server.address, OPS) as ops, place.calling(server.address, CI) as ci:
+        ci.grants("Open", bound(place))
+        status = ops.admin("Status", PDP.StatusRequest())
+        assert (status.ready, list(status.not_ready)) == (True, [])
+        assert status.generation == server.parts.engine.generation
+        assert status.store.revision >= 1
+        assert [domain.name for domain in status.trust] == ["prod.test"]
+        assert ops.admin("CacheStats", PDP.CacheStatsRequest()).entries_max > 0
+        assert not ops.admin("Reload", PDP.ReloadRequest()).changed
+        policy = place.folder / "set" / "app.policy"
+        text = policy.read_text()
+        policy.write_text(text + "\nallow nothing {")
+        broken = ops.admin("Reload", PDP.ReloadRequest())
+        assert (broken.changed, broken.generation) == (False, status.generation)
+        assert broken.problems
+        policy.write_text(text + "\nallow more { who anyone do select on Table }\n")
+        assert ops.admin("Reload", PDP.ReloadRequest()).changed
+        assert ops.admin("Status", PDP.StatusRequest()).policy_since.seconds >= status.policy_since.seconds
+
+
+def test_without_a_store_there_are_no_tasks(place: Place) -> None:
+    with place.serving(store={}) as server, place.calling(server.address, CI) as ci:
+        for method, message in (
+            ("Open", bound(place)),
+            ("Get", PDP.GetRequest(grant="x")),
+            ("List", PDP.ListRequest()),
+            ("End", PDP.EndRequest(grant="x")),
+        ):
+            assert ci.refused(method, message) == "FAILED_PRECONDITION no_store"
+
+
+def test_bytes_that_are_no_message(place: Place, server: Running) -> None:
+    from tests.pdp.server.world import refused
+
+    with place.calling(server.address, CI) as ci:
+        rows = {
+            b"\xff": "malformed",
+            b"\x0a\x01a\x0a\x01b": "not_canonical",
+            b"\xa0\x06\x01": "must_understand",
+            b"": "missing_field",
+            opening().SerializeToString()[:12]: "malformed",
+        }
+        for raw, code in rows.items():
+            assert refused(ci.channel, f"{GRANTS}Open", raw) == f"INVALID_ARGUMENT {code}", raw
+
+
+def test_failed_bindings_suspend_a_grant(place: Place) -> None:
+    store = {"path": str(place.folder / "store" / "grants.sqlite"), "suspend_after": 2}
+    with (
+        place.serving(store=store) as server,
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, GATE) as gate,
+    ):
+        opened = ci.grants("Open", bound(place))
+        assert gate.reason(asking(place, opened.handle)) == "allowed"
+        stolen = asking(place, opened.handle, holder=HELPER)
+        assert [gate.reason(stolen), gate.reason(stolen)] == ["task_misheld", "task_misheld"]
+        wait_until(lambda: gate.reason(asking(place, opened.handle)) == "task_suspended")
+        lifted = ci.grants("Suspend", PDP.SuspendRequest(grant=opened.grant.id, lift=True))
+        assert lifted.grant.state == ACTIVE
+        assert gate.reason(asking(place, opened.handle)) == "allowed"
+
+
+def test_development_says_who_it_is_and_has_a_store(tmp_path: Path) -> None:
+    from pdp.server.development import with_domain
+    from pdp.server.table import make_handlers
+    from tests.pdp.server.grants_world import POLICY
+
+    (tmp_path / "policies").mkdir()
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    config = with_domain(development(tmp_path), runtime)
+    (tmp_path / "policies" / "app.policy").write_text(POLICY.replace("prod.test", "dev.test"))
+    with running(config, make_handlers) as server, channel(server.address) as opened:
+        raw = opening("spiffe://dev.test/billing/api").SerializeToString()
+        open_ = opened.unary_unary(f"{GRANTS}Open")
+        with pytest.raises(grpc.RpcError) as refused:
+            open_(raw)
+        assert code_of(refused.value) == "PERMISSION_DENIED no_workload"
+        answer = PDP.GrantResponse.FromString(open_(raw, metadata=(("pdp-as", "spiffe://dev.test/ci/me"),)))
+        assert answer.grant.opener == "spiffe://dev.test/ci/me"
+        with pytest.raises(grpc.RpcError) as refused:
+            open_(raw, metadata=(("pdp-as", "me"),))
+        assert code_of(refused.value) == "UNAUTHENTICATED unauthenticated"
+
+
+def test_in_production_nobody_says_who_they_are(place: Place, server: Running) -> None:
+    with channel(server.address, place.credentials(API)) as opened, pytest.raises(grpc.RpcError) as refused:
+        opened.unary_unary(f"{GRANTS}Open")(bound(place).SerializeToString(), metadata=(("pdp-as", CI),))
+    assert "holder_is_opener" in code_of(refused.value)
