@@ -45,4 +45,4 @@ generate: $(STAMP) ## write the generated files anew
 	$(BIN)/python tools/generate.py
 
 clean: ## forget the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-envoy .mypy_cache .ruff_cache .hypothesis *.egg-info
