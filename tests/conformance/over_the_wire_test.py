@@ -124,6 +124,7 @@ class Setting:
             domains=tuple(trust(self.workload).bundles),
             users=("*",),
             location=True,
+            vouches=True,
             explain=True,
             environment=gate.get("environment"),
             destinations=(),

@@ -39,7 +39,7 @@ UNSAFE = {
     "role_for_a_whole_domain": "every workload of the domain, a compromised one too, could administer or open tasks",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
-    "people_incomplete": "an issuer of people's tokens is known by its keys and by our name there, or a token for others would do",
+    "people_incomplete": "an issuer of people is known by its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
 }

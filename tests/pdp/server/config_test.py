@@ -130,6 +130,7 @@ UNSAFE_ROWS: list[tuple[str, Any, set[str]]] = [
     ("peps/uid:1000", {"domains": ["evil.test"]}, {"gate_domain_untrusted"}),
     ("peps/uid:1000", {"xfcc": "sanitize_set"}, {"xfcc_without_destination"}),
     ("policies/path", None, {"no_policies"}),
+    ("people", {"https://issuer.test": {"audience": "pdp"}}, {"people_incomplete"}),
     ("record/keys", None, {"record_without_keys"}),
     ("record/keys", "record/keys", {"record_without_keys"}),
     ("workers", 0, {"bad_workers"}),
