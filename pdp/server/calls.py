@@ -46,8 +46,8 @@ class CallQueue:
         self._timers: list[tuple[int, int, Unary]] = []  # only this thread's
         self._numbers = count()
         self._lock = threading.Lock()
-        # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy it
-        # under that call.
+        # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
+        # the server under that call.
         self._native = threading.Lock()
         self._live: set[_Queued] = set()
         self._accepting = self._shutting = False
