@@ -32,7 +32,7 @@ class Callers:
             "development",
             Transport.DEVELOPMENT,
             frozenset(Service),
-            Pep(domains=(config.development.trust_domain, *config.trust), users=True, explain=True),
+            Pep(domains=(config.development.trust_domain, *config.trust), explain=True),
         )
 
     def by_certificate(self, chain_pem: bytes, trust_domain: str) -> Peer:

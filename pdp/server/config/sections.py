@@ -81,14 +81,35 @@ class Xfcc(StrEnum):
     SANITIZE_SET = "sanitize_set"
 
 
+class Bearer(StrEnum):
+    IGNORE = "ignore"
+    USER = "user"
+    WORKLOAD = "workload"
+
+
+@dataclass(frozen=True, slots=True)
+class UsersFrom:
+    """Where Envoy's metadata hold a user that another filter has verified."""
+
+    path: tuple[str, ...] = _setting("names in the metadata, from the outside in", ())
+    type: str = _setting("the type of such users, one of `users`", "")
+    namespace: str = _setting("the filter that wrote them", "envoy.filters.http.jwt_authn")
+
+
 @dataclass(frozen=True, slots=True)
 class Pep:
     """What a gate may assert, and for whom. Nothing else that it says is believed."""
 
     domains: tuple[str, ...] = _setting("trust domains whose workloads it may speak for", ())
     destinations: tuple[str, ...] = _setting("SPIFFE IDs of the services that it stands before", ())
-    users: bool = _setting("it may say which user is acting", False)
+    users: tuple[str, ...] = _setting("types of users that it may name by its own word", ())
+    users_from: UsersFrom | None = _setting("where Envoy's metadata hold a user: `path`, `type` and `namespace`", None)
     xfcc: Xfcc = _setting("whether it replaces x-forwarded-client-cert, so that the chain there is read", Xfcc.IGNORE)
+    leaf_only: bool = _setting("a certificate will do whose path only the gate has verified", True)
+    bearer: Bearer = _setting("what a bearer token in `authorization` stands for", Bearer.IGNORE)
+    location: bool = _setting("it may say where a request came from", False)
+    scheme: str = _setting("how the URLs of its service begin, for proofs: `https` or `http`", "https")
+    headers: Mapping[str, str] = _nothing("headers that are set for its service, each with what it tells")
     explain: bool = _setting("it may see why, with values of the policy", False)
     environment: str | None = _setting("the environment that it belongs to", None)
 
