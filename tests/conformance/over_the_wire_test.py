@@ -32,6 +32,7 @@ from pdp.identity.dev.domain import DevDomain, make_domain
 from pdp.model.ask import Shown
 from pdp.model.request import moment
 from pdp.server.config import Config, Pep
+from pdp.server.counters import Counters
 from pdp.server.desk import Desk
 from pdp.server.handlers import CallRefused, Deadline, Method
 from pdp.server.peer import Peer, Transport
@@ -136,6 +137,8 @@ class Setting:
             trust=SimpleNamespace(current=trust(self.workload)),
             clock=clock,
             recorder=None,
+            counters=Counters(),
+            writes=True,
         )
         self.desk = Desk(parts)
         if self.grant is not None:
