@@ -229,7 +229,6 @@ OTHERWISE = {
     "subjects: no proof": {"allowed": True},  # a certificate was shown, which proves its key
     "routes: a connection without proof": {"allowed": True, "reason": "allowed"},  # the same
     "tasks: a table without a record": {"allowed": False, "reason": "default_deny"},  # in nothing that the grant covers
-    "routes: a method in lower case": {"allowed": False, "reason": "malformed_method"},  # looked at before routes are
 }
 
 

@@ -1,7 +1,7 @@
 """The ledger behind a real Envoy: `make story`.
 
-Envoy 1.39 with `deploy/envoy/http.yaml` before an HTTP API, `pdp serve` beside it, SVIDs of a local trust domain. A shell that
-takes over the billing pod has what the pod has; what it can do with it is what this shows.
+Envoy 1.39 with `deploy/envoy/http.yaml` before an HTTP API, `pdp serve` beside it, SVIDs of a local trust domain. A shell
+that takes over the billing pod has what the pod has; what it can do with it is what this shows.
 """
 
 from __future__ import annotations
