@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -34,12 +34,18 @@ Document = dict[str, Any]
 class Program:
     """A process whose output is kept in a file, and that is ended by its own id."""
 
-    def __init__(self, name: str, folder: Path, command: list[str]) -> None:
+    def __init__(self, name: str, folder: Path, command: list[str], imports: Sequence[Path] = ()) -> None:
+        """`imports` are folders in which Python looks before it looks in ours."""
         self.name = name
         self.output = folder / f"{name}.log"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*imports, ROOT)))}
         with self.output.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_for(self, found: Callable[[], Any]) -> Any:
         """What `found` gives once that is true. The process must live until then."""
@@ -78,11 +84,11 @@ def pdp(*arguments: str) -> str:
 class Server(Program):
     """`pdp serve` with a configuration. `port` is where decisions are asked for."""
 
-    def __init__(self, folder: Path, config: Document, name: str = "pdp") -> None:
+    def __init__(self, folder: Path, config: Document, name: str = "pdp", imports: Sequence[Path] = ()) -> None:
         file = folder / f"{name}.json"
         file.write_text(json.dumps(config))
         run = "from pdp.cli.main import main; main()"
-        super().__init__(name, folder, [sys.executable, "-c", run, "serve", "--config", str(file)])
+        super().__init__(name, folder, [sys.executable, "-c", run, "serve", "--config", str(file)], imports)
         said = self.wait_for(lambda: re.search(r"serving on 127\.0\.0\.1:(\d+)", self.output.read_text()))
         self.port = int(said[1])
 
