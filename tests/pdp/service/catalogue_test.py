@@ -247,6 +247,18 @@ def test_c5_a_replica_that_does_not_hear_of_an_end_denies_after_its_bound() -> N
     assert replica.check(grant).reason == "grants_stale"
 
 
+def test_c4_a_grant_that_was_good_is_held_against_the_policy_of_now() -> None:
+    """The same check before and after; nothing that was worked out for the old policy is used."""
+    world = World()
+    child = world.delegate(world.open())
+    assert world.check(child).allowed
+    names = "who      spiffe://prod.acme/ns/billing/*"
+    world.set_policy(POLICY.replace(names, "who      spiffe://prod.acme/ns/billing/helper"))
+    assert world.check(child).reason == "grant_outdated"  # its parent's holder may not hold it any more
+    world.set_policy(POLICY)
+    assert world.check(child).allowed
+
+
 def test_c8_a_handle_and_an_identity_without_the_key_are_of_no_use() -> None:
     world = World()
     for binding in (tied("api"), Bindings(certificate=thumbprint("leaf"))):
