@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from language import EntityData, RequestData
 from pdp.grants.approval import agreement
-from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State
+from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State, Tombstone
 from pdp.grants.reasons import Refused
 from pdp.grants.requestable import requestable
 from pdp.grants.store import Absorbed, Put
@@ -30,6 +30,7 @@ from tests.pdp.service.world import (
     HELPER,
     MINUTE,
     OPS,
+    POLICY,
     SHELL,
     World,
     below,
@@ -186,6 +187,21 @@ def test_133_records_out_of_order_make_the_same_index() -> None:
         for record in records:
             index = index.taking([record], record.revision)
         assert index.find(grant.id).is_over
+        assert index.held_by(API) == ()
+
+
+def test_133_a_late_record_of_a_spent_id_is_left_out() -> None:
+    world = World()
+    grant = world.open()
+    spent = Tombstone(grant.id, world.now, grant.revision + 1)
+    late = replace(grant, revision=grant.revision + 2)
+    empty = type(world.tasks.book.index)("i")
+    for records in ([spent, late], [late, spent], [grant, spent, late]):
+        index = empty
+        for record in records:
+            index = index.taking([record], record.revision)
+        with pytest.raises(Refused, match="task_ended"):
+            index.chain(grant.id)
         assert index.held_by(API) == ()
 
 
