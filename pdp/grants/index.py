@@ -125,12 +125,12 @@ class Index:
 
     def _is_news(self, there: Grant | Tombstone | None, record: Grant | Tombstone) -> bool:
         """INVARIANT: an end is absorbing here too, whatever the order in which records come."""
-        if there is None:
-            return True
+        if there is None or isinstance(record, Tombstone):
+            return not isinstance(there, Tombstone)
         if isinstance(there, Tombstone):
             return False
-        if there.is_over:
-            return isinstance(record, Tombstone) or (record.is_over and record.revision > there.revision)
+        if there.is_over or record.is_over:
+            return record.is_over and (not there.is_over or record.revision > there.revision)
         return record.revision > there.revision
 
     def _groups(self, fresh: Mapping[str, Grant | Tombstone]) -> tuple[Groups, Groups, Groups, Groups]:
