@@ -175,10 +175,10 @@ class Engine:
             except AttributeError:
                 raise _no_request(request) from None
             if self._recording is not None:
-                return decide_recorded(self._recording, self._decider, self._snapshot, request, at)
+                return decide_recorded(self._recording, self._decider, self._snapshot, _demand_request(request), at)
             if memo.snapshot() is self._snapshot and memo.opens <= at < memo.closes:
                 return Decision(memo.settled, next(self._numbers))
-            return self._decider.decide(self._snapshot, request, at)
+            return self._decider.decide(self._snapshot, _demand_request(request), at)
         context, location = NOTHING if context is None else context, NOTHING if location is None else location
         if self._recording is not None:
             asked = Request(action, resource, workload, user, task, context, gate, location, proof)  # type: ignore[arg-type]  # refused when read

@@ -79,7 +79,8 @@ def folders_behind(path: Path) -> Mapping[Path, tuple[int, int]]:
     each is, since another may come to stand under the same name. Empty when the set cannot be read."""
     try:
         if path.is_file():
-            folders = [(path.parent, [path.name]), *find_folders(path.parent / "data")]
+            data = path.parent / "data"
+            folders = [(path.parent, [path.name]), *(find_folders(data) if data.is_dir() else ())]
         else:
             folders = list(find_folders(path))
         behind = {here: None for here, _ in folders}
