@@ -151,7 +151,7 @@ class Directory:
             self._change(change)
 
     def _change(self, change: Change) -> None:
-        """Works everything out beside what is in force. The one assignment of the world, with the links that go with it, is the
+        """Works everything out beside what is in force. The one assignment of world and links together is the
         step: whoever is interrupted before it has changed nothing, and after it everything."""
         self._settle_links()
         put = self._told_once(change.put)
@@ -196,14 +196,16 @@ class Directory:
     def _next_records(
         self, put: Mapping[Key, tuple[EntityData, tuple[Any, ...]]], gone: set[Key], above: Mapping[Key, tuple[Key, ...]]
     ) -> dict[str, Mapping[str, EntityRecord]]:
-        """The tables that change. What is put, and everything below what is put or gone, becomes a new record. `above` has the
-        parents of what is put or gone; those of others are as they were."""
+        """The tables that change. What is put, and everything below what is put or gone, becomes a new record. `above`
+        has the parents of what is put or gone; those of others are as they were."""
         fresh: dict[str, dict[str, EntityRecord]] = {}
         ancestors: dict[Key, Ancestry] = {}
         for key in self._below(above):
             if key in put or (key not in gone and key[1] in self.records[key[0]]):
                 values = put[key][1] if key in put else self._values(key)
-                record = make_record(self._decl(key[0]), key[1], next(_VERSIONS), values, self._ancestors(key, above, ancestors))
+                record = make_record(
+                    self._decl(key[0]), key[1], next(_VERSIONS), values, self._ancestors(key, above, ancestors)
+                )
                 fresh.setdefault(key[0], {})[key[1]] = record
         old: dict[str, list[str]] = {}
         for type_name, entity_id in gone:
@@ -309,7 +311,7 @@ class Directory:
                     path.append((parent, list(fresh.get(parent, self._parents.get(parent, ())))))
 
     def _below(self, above: Mapping[Key, tuple[Key, ...]]) -> list[Key]:
-        """What gets new parents, and every entity below it. Children by old links are enough: by new ones it begins itself."""
+        """What gets new parents, and every entity below it. Old links are enough: below new ones it stands itself."""
         found = dict.fromkeys(above)
         for key in (waiting := list(found)):
             for child in self._children.get(key, ()):

@@ -66,11 +66,11 @@ class Unguarded:
 class DecisionCache:
     """Readers take no lock: each operation on the entries is atomic, and an entry's interval and result never change.
 
-    Who asks from several threads gives a lock as `guard`. It is tried while an entry is put and never waited for: who finds it
-    taken keeps nothing. So neither a signal handler that asks, nor a process forked while somebody held it, can hang.
+    Who asks from several threads gives a lock as `guard`. It is tried when an entry is put and never waited for: who finds
+    it taken keeps nothing. So neither a signal handler that asks, nor a process forked while somebody held it, can hang.
 
-    INVARIANT: every entry's key is in a queue. What is interrupted between two steps leaves at most a key twice in a queue, or
-    one without an entry; both are passed over when they are met.
+    INVARIANT: every entry's key is in a queue. What is interrupted between two steps leaves at most a key twice in a queue,
+    or one without an entry; both are passed over when they are met.
     """
 
     def __init__(

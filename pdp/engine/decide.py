@@ -62,9 +62,7 @@ class Memo:
 
     __slots__ = ("anchor", "closes", "opens", "question", "settled", "snapshot")
 
-    def __init__(
-        self, snapshot: Snapshot, bound: Bound, anchor: Anchor, settled: Settled, opens: int, closes: int
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, bound: Bound, anchor: Anchor, settled: Settled, opens: int, closes: int) -> None:
         self.snapshot = ref(snapshot)
         self.anchor = anchor
         self.question = bound.question

@@ -102,7 +102,9 @@ class Request:
     gate: Mapping[str, Any] | None = None
     location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     proof: Sequence[str] | frozenset[str] = ()
-    memo: Any = field(default=NO_MEMO, init=False, repr=False, compare=False)  # the engine's; see `Memo` in pdp/engine/decide.py
+    memo: Any = field(
+        default=NO_MEMO, init=False, repr=False, compare=False
+    )  # the engine's; see `Memo` in pdp/engine/decide.py
 
     def __post_init__(self) -> None:
         _freeze(self, "resource", "user", "context", "gate", "location", "proof")

@@ -45,7 +45,15 @@ REASONS = {
 }
 
 #: A refusal whose cause is the shape of the request; the others are denials.
-_MALFORMED = ("malformed_path", "malformed_host", "malformed_query", "malformed_header", "missing_value", "ambiguous_value", "ambiguous_text")
+_MALFORMED = (
+    "malformed_path",
+    "malformed_host",
+    "malformed_query",
+    "malformed_header",
+    "missing_value",
+    "ambiguous_value",
+    "ambiguous_text",
+)
 _POLICY_VIOLATION = 1008
 _RELOADS_MAX = 3
 

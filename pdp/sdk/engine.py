@@ -146,7 +146,7 @@ class Engine:
     @property
     def revoked(self) -> Mapping[tuple[str, str], str]:
         """What is revoked, by noun and name, and why. To look at: `revoke` and `lift` change it."""
-        return MappingProxyType(self._snapshot.revoked.reasons)  # type: ignore[arg-type]  # takes any mapping
+        return MappingProxyType(self._snapshot.revoked.reasons)
 
     # ---- asking
 

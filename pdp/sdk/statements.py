@@ -16,9 +16,9 @@ from typing import Any
 
 try:
     from sqlalchemy import select
+    from sqlalchemy.schema import Table
     from sqlalchemy.sql import visitors
     from sqlalchemy.sql.compiler import SQLCompiler
-    from sqlalchemy.schema import Table
     from sqlalchemy.sql.expression import SelectBase, TableClause
     from sqlalchemy.sql.functions import count
     from sqlalchemy.types import TypeDecorator, UserDefinedType

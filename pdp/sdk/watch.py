@@ -24,7 +24,7 @@ class Watch:
     """Reloads at every change of a file. `last_error` says why what stands on disk is not in force; None when it is.
 
     The system tells of changes in a folder, and not that another folder has come to stand in its place, as when a whole set
-    is swapped by renaming it or a link to it. So what stands there is looked at as well, and watched anew when it is another.
+    is swapped by renaming it or a link to it. So what stands there is looked at as well, and watched anew when it changed.
     """
 
     def __init__(self, path: Path, reload: Callable[[], bool], on_reload: Callable[[Exception | None], None] | None) -> None:

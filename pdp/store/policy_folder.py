@@ -48,7 +48,7 @@ class Told:
     rows: Mapping[RowName, int]
 
     def difference(self, data: DataSet) -> Change:
-        """What the files say otherwise now. What they say as before may have been changed by a program since, and stays so."""
+        """What the files say otherwise now. What they say as before stays as programs may have changed it since."""
         entities = [e for key, (_, e) in data.entities.items() if self.entities.get(key) != _mark(e)]
         rows = [r for _, r in data.rows if self.rows.get((r.relation, r.of)) != r.until]
         named = {(r.relation, r.of) for _, r in data.rows}
