@@ -226,7 +226,7 @@ def test_101_key_hash_collision_of_python_itself(one: int, other: int) -> None:
     first, second = asked(**context(n=one)), asked(**context(n=other))
     assert remembered(engine, first).allowed
     assert not remembered(engine, second).allowed
-    assert hash(first.memo.bound.key) == hash(second.memo.bound.key)
+    assert hash(first.memo.bound().key) == hash(second.memo.bound().key)
     assert remembered(engine, first).allowed
 
 
@@ -258,7 +258,7 @@ def test_103_race_invalidate(when: str, change: Interference) -> None:
     assert late.allowed  # true of the snapshot that it read
     cache = before.policy.cache
     assert cache is not None
-    assert cache.peek(slow.memo.bound.key) is not None  # and it was stored
+    assert cache.peek(slow.memo.bound().key) is not None  # and it was stored
     for request in (slow, prebuilt, asked()):
         assert not ask(engine, request, T0).allowed
 
