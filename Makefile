@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: run test check nightly bench generate clean help
+.PHONY: run walk story test check nightly bench generate clean help
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,8 +16,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[yaml,spiffe,server]' --group dev
 	@touch $(STAMP)
 
-run: $(STAMP) ## the ledger example: checked, tested, decided and explained, allowed and denied
+run: $(STAMP) ## the decision point on its embedded default, with the ledger example; prints what to try
 	@BIN=$(BIN) bash policies/examples/ledger/run.sh
+
+walk: $(STAMP) ## the ledger example without a server: checked, tested, decided and explained, allowed and denied
+	@BIN=$(BIN) bash policies/examples/ledger/walk.sh
+
+story: $(STAMP) ## the ledger behind a real Envoy: allowed in its task, and in no other way
+	PYTHONPATH=. $(BIN)/python -m policies.examples.ledger.story.run
 
 test: $(STAMP) ## all tests, in a few minutes
 	$(BIN)/python -m pytest tests
@@ -32,6 +38,7 @@ check: $(STAMP) ## style, types, import floors, generated files
 nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache over a million steps
 	PDP_TEST_STEPS=1000000 $(BIN)/python -m pytest tests/pdp/engine/cache_law_test.py
 	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/laws_test.py tests/language/hostile_test.py tests/pdp/wire/mutation_test.py
+	PDP_TEST_CASES=2000 $(BIN)/python -m pytest tests/pdp/grants tests/pdp/store
 
 bench: $(STAMP) ## speed, beside the peers, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

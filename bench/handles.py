@@ -7,6 +7,7 @@ the whole check: form, headers, claims, the key in the proof, the request, the s
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 from dataclasses import replace
 from itertools import count
@@ -112,7 +113,7 @@ def _handles(shown: int) -> tuple[str, Any, Any, list[str]]:
 
 def _proofs(shown: int) -> tuple[str, Any, Any, list[str]]:
     key, memory = _key(), Unending()
-    said = Asked(TARGET, "GET", URL, "h" * 43, key_id_for(key), b"")
+    said = Asked(TARGET, "GET", URL, "h" * 43, key_id_for(key), hashlib.sha256(b"").digest())
     claims = {"aud": TARGET, "htm": "GET", "htu": URL, "gth": said.handle, "iat": NOW // 10**6, "exp": NOW // 10**6 + 30}
     header = {"alg": "ES256", "typ": "task-proof+jwt", "jwk": public_jwk(key)}
     tokens = [sign_token(TokenShape(header, {**claims, "jti": f"{n:022}"}), key) for n in range(shown)]

@@ -115,7 +115,9 @@ def _manager(manager: Located) -> _Found:
     forwards = manager.get("forward_client_cert_details")
     if forwards is not None and forwards.text not in _SAFE_XFCC:
         yield "envoy_xfcc_forwarded", forwards.line, forwards.text
-    wanted = {"normalize_path": ("true",), "merge_slashes": ("true",)}
+    # Either way: what is not canonical is denied by the decision point. Left unsaid, it is as Envoy's run-time flags say.
+    said = ("true", "false")
+    wanted: dict[str, tuple[str, ...]] = {"normalize_path": said, "merge_slashes": said}
     wanted["path_with_escaped_slashes_action"] = ("REJECT_REQUEST",)
     missing = [n for n, values in wanted.items() if (v := manager.get(n)) is None or v.text not in values]
     if missing:

@@ -30,6 +30,7 @@ class Index:
     by_task: Mapping[str, Ids] = field(default_factory=dict)  # ended ones too
     by_holder: Mapping[str, Ids] = field(default_factory=dict)  # those that have not ended
     children: Mapping[str, Ids] = field(default_factory=dict)
+    by_certificate: Mapping[str, Ids] = field(default_factory=dict)  # those that have not ended, by what they are tied to
 
     def find(self, grant_id: str) -> Grant:
         found = self.grants.get(grant_id) if type(grant_id) is str else None
@@ -70,6 +71,10 @@ class Index:
     def held_by(self, holder: str) -> tuple[Grant, ...]:
         """What a workload holds that has not ended."""
         return self._grants(self.by_holder.get(holder, NONE))
+
+    def tied_to(self, certificate: str) -> tuple[Grant, ...]:
+        """What is tied to a certificate and has not ended."""
+        return self._grants(self.by_certificate.get(certificate, NONE))
 
     def living(self) -> Iterable[Grant]:
         """Every grant that has not ended."""
@@ -120,20 +125,19 @@ class Index:
 
     def _is_news(self, there: Grant | Tombstone | None, record: Grant | Tombstone) -> bool:
         """INVARIANT: an end is absorbing here too, whatever the order in which records come."""
-        if there is None:
-            return True
+        if there is None or isinstance(record, Tombstone):
+            return not isinstance(there, Tombstone)
         if isinstance(there, Tombstone):
             return False
-        if there.is_over:
-            return isinstance(record, Tombstone) or (record.is_over and record.revision > there.revision)
+        if there.is_over or record.is_over:
+            return record.is_over and (not there.is_over or record.revision > there.revision)
         return record.revision > there.revision
 
-    def _groups(
-        self, fresh: Mapping[str, Grant | Tombstone]
-    ) -> tuple[Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids]]:
+    def _groups(self, fresh: Mapping[str, Grant | Tombstone]) -> tuple[Groups, Groups, Groups, Groups]:
         tasks: Fresh = {}
         holders: Fresh = {}
         children: Fresh = {}
+        certificates: Fresh = {}
         for grant_id, record in fresh.items():
             before = self.grants.get(grant_id)
             grant = record if isinstance(record, Grant) else before
@@ -147,11 +151,20 @@ class Index:
                 _take(holders, self.by_holder, grant.holder, grant_id)
             else:
                 _put(holders, self.by_holder, grant.holder, grant_id)
+            if isinstance(before, Grant) and before.binding.certificate is not None:  # it may be tied to another now
+                _take(certificates, self.by_certificate, before.binding.certificate, grant_id)
+            if isinstance(record, Grant) and not record.is_over and record.binding.certificate is not None:
+                _put(certificates, self.by_certificate, record.binding.certificate, grant_id)
             if grant.parent is not None and isinstance(record, Tombstone):
                 _take(children, self.children, grant.parent, grant_id)
             elif grant.parent is not None and before is None:
                 _put(children, self.children, grant.parent, grant_id)
-        return _merged(self.by_task, tasks), _merged(self.by_holder, holders), _merged(self.children, children)
+        return (
+            _merged(self.by_task, tasks),
+            _merged(self.by_holder, holders),
+            _merged(self.children, children),
+            _merged(self.by_certificate, certificates),
+        )
 
 
 def _put(fresh: Fresh, old: Groups, key: str, grant_id: str) -> None:

@@ -39,6 +39,7 @@ task_suspended        check,step  the grant, or one above it, is suspended
 task_not_active       check,step  the grant was not given yet
 task_not_started      check       the task starts later than this moment
 task_misheld          check       the grant belongs to another workload
+ambiguous_task        check       several grants fit this connection, and nothing on it says which is meant
 grant_unbound         check,step  the grant is not tied to a key yet
 binding_unknown       check,step  the grant is tied to something that this version does not understand
 proof_missing         check,step  possession of the key that the grant is tied to was not shown

@@ -53,19 +53,19 @@ key_set_bad_key             K-2   a key cannot be used
 #: Every code that this package refuses a token, a proof or a set of keys with. The manual lists the same table.
 HANDLE_REFUSALS: dict[str, Rule] = {**TOKEN_RULES, **_OWN}
 
-#: Refusals that say: somebody showed what was not made for this call, or not by the key's holder. The reason that stands in
-#: the record for each is one of its `BINDING_REASONS`, so that it is a `reuse_attempt` there.
-BREACH_SIGNS: dict[str, str] = {
-    "proof_missing": "proof_missing",
-    "proof_replayed": "proof_replayed",
-    "proof_wrong_key": "wrong_key",
-    "proof_signature_wrong": "proof_mismatch",
-    "proof_wrong_target": "proof_mismatch",
-    "proof_wrong_method": "proof_mismatch",
-    "proof_wrong_url": "proof_mismatch",
-    "proof_of_other_grant": "proof_mismatch",
-    "proof_body_wrong": "proof_mismatch",
-    "proof_wrong_nonce": "proof_mismatch",
-    "handle_wrong_issuer": "wrong_environment",
-    "audience_wrong": "wrong_audience",
-}
+#: Refusals that say: somebody showed what was not made for this call, or not by the key's holder. They are among the
+#: `BINDING_REASONS` of the record, where such a denial is a `reuse_attempt`.
+BREACH_SIGNS: frozenset[str] = frozenset({
+    "proof_missing",
+    "proof_replayed",
+    "proof_wrong_key",
+    "proof_signature_wrong",
+    "proof_wrong_target",
+    "proof_wrong_method",
+    "proof_wrong_url",
+    "proof_of_other_grant",
+    "proof_body_wrong",
+    "proof_wrong_nonce",
+    "handle_wrong_issuer",
+    "audience_wrong",
+})  # fmt: skip

@@ -45,6 +45,7 @@ class Ask(NamedTuple):
     destination: str | None = None  # whom the gate stands before, where it said so
     consumed: tuple[str, ...] = ()  # headers that must not go further
     correlation: str | None = None
+    finds_grant: bool = False  # none can be shown here; it is found by certificate, destination and gate (N-3)
 
     def __repr__(self) -> str:
         """Without tokens: what is printed is logged."""

@@ -42,7 +42,8 @@ class Resource:
     parents: Sequence[tuple[str, str]] | None = None
 
     def __post_init__(self) -> None:
-        _freeze(self, "attributes", "parents")
+        if self.attributes is not None or self.parents is not None:  # most have neither
+            _freeze(self, "attributes", "parents")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,16 @@ BINDING_REASONS = frozenset({
     "wrong_environment",
     "proof_missing",
     "proof_replayed",
-    "proof_mismatch",
+    "proof_wrong_key",
+    "proof_signature_wrong",
+    "proof_wrong_target",
+    "proof_wrong_method",
+    "proof_wrong_url",
+    "proof_of_other_grant",
+    "proof_body_wrong",
+    "proof_wrong_nonce",
+    "handle_wrong_issuer",
+    "audience_wrong",
     "grant_consumed",
 })  # fmt: skip
 

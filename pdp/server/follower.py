@@ -37,6 +37,7 @@ class Following:
         noted: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self.lease = Lease()
+        self.has_state = asyncio.Event()  # once: that it was told everything
         self._path, self._number, self._state, self._figures, self._noted = path, number, state, figures, noted
         self._stream: asyncio.StreamWriter | None = None
         self._numbers = count(1)
@@ -116,6 +117,7 @@ class Following:
                 self.lease.extend(_MOMENT.unpack(body)[0])
             case Kind.SNAPSHOT:
                 self._state.restore(body[_MOMENT.size :])
+                self.has_state.set()
                 self.lease.extend(_MOMENT.unpack(body[: _MOMENT.size])[0])
             case Kind.CHANGE:
                 self._state.change(body)

@@ -21,6 +21,7 @@ from pdp.server.peer import Peer
 
 #: Why a call ended before or without its handler, and the gRPC status that says so. Stable: callers and metrics see them.
 EDGE_CODES = {
+    "unknown_method": ("UNIMPLEMENTED", "there is no such method here"),
     "unauthenticated": ("UNAUTHENTICATED", "who calls is not proven, or not any more"),
     "not_permitted": ("PERMISSION_DENIED", "who calls may not call this"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),

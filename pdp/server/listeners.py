@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
-from typing import Any
-
-import grpc
-import grpc.aio
 
 from pdp.errors import PdpError
 from pdp.identity import TrustStore
 from pdp.server.callers import Callers
+from pdp.server.calls import CallQueue
 from pdp.server.config import Listener, Tcp, Unix, parse_address
-from pdp.server.edge import Around, Edge, FindPeer, server_options
+from pdp.server.edge import Around, Call, Edge, FindPeer
 from pdp.server.handlers import edge_refusal
 from pdp.server.peer import Peer
 from pdp.server.sockets import hand_over, prepare_socket
@@ -22,13 +20,13 @@ from pdp.server.tls import OwnCertificate, port_credentials
 #: The metadata in which a caller of a development server, and of no other, says who it is.
 AS = "pdp-as"
 #: In grpcio's words. On the server's side BoringSSL tells the chain without the leaf.
-_LEAF, _REST = "x509_pem_cert", "x509_pem_cert_chain"
+_LEAF, _REST = b"x509_pem_cert", b"x509_pem_cert_chain"
 
 
 class Bound:
     """A listener that is bound, with the port that it got."""
 
-    def __init__(self, server: Any, address: Tcp | Unix) -> None:
+    def __init__(self, server: CallQueue, address: Tcp | Unix) -> None:
         self.server = server
         self.address = address
 
@@ -52,9 +50,8 @@ async def bind(
     address = parse_address(listener.address)
     assert address is not None  # the configuration was checked
     names = [n for n, m in around.handlers.items() if m.service is None or m.service in listener.services]
-    server = grpc.aio.server(options=server_options(around.limits, shared=shared))
-    find_peer = _find_peer(listener, address, callers, own)
-    server.add_generic_rpc_handlers((Edge(around, find_peer, names),))
+    edge = Edge(around, _find_peer(listener, address, callers, own), names)
+    server = CallQueue(edge, around.limits, asyncio.get_running_loop(), shared=shared)
     if isinstance(address, Unix):
         uid = os.geteuid() if listener.uid is None else listener.uid
         prepare_socket(address.path, uid)
@@ -68,23 +65,20 @@ async def bind(
         assert listener.trust_domain is not None
         credentials = port_credentials(own, listener.trust_domain, trust, clock)
         address = Tcp(address.host, _add_port(server, str(address), credentials))
-    await server.start()
+    server.start()
     return Bound(server, address)
 
 
-def _add_port(server: Any, address: str, credentials: object | None) -> int:
-    try:
-        port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
-    except RuntimeError:
-        port = 0
+def _add_port(server: CallQueue, address: str, credentials: object | None) -> int:
+    port = server.add_port(address, credentials)
     if not port:
         raise PdpError("address_unavailable", f"`{address}` cannot be bound: it is in use, or not ours")
-    return int(port)
+    return port
 
 
-def _named(context: Any) -> str | None:
+def _named(call: Call) -> str | None:
     """Whom a caller of a development server says to be."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in call.metadata:
         if key == AS:
             return str(value)
     return None
@@ -95,12 +89,12 @@ def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: O
         user = callers.by_uid(os.geteuid() if listener.uid is None else listener.uid)
         return lambda _: user
     if own is None:
-        return lambda context: callers.in_development(_named(context))
+        return lambda call: callers.in_development(_named(call))
     trust_domain = listener.trust_domain
     assert trust_domain is not None
 
-    def by_certificate(context: Any) -> Peer:
-        shown = context.auth_context()
+    def by_certificate(call: Call) -> Peer:
+        shown = call.shown()
         leaf, rest = shown.get(_LEAF), shown.get(_REST)
         if not leaf:
             raise edge_refusal("unauthenticated", "no_certificate")

@@ -76,6 +76,8 @@ async def run_process(
     bound: list[Bound] = []
     admin: AdminServer | None = None
     try:
+        if following is not None and not await _first(following.has_state, stop):
+            return  # asked to end before it was told the state: it never listened
         for listener in _listeners_of(config, parts.worker):
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
@@ -95,6 +97,17 @@ async def run_process(
                 await closes.close()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Waits for either of the two; whether the first one came."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in (wanted, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+    return wanted.is_set()
 
 
 def _own_certificate(parts: Parts) -> OwnCertificate | None:

@@ -13,7 +13,6 @@ import queue
 import threading
 
 from pdp.errors import PdpError
-from pdp.grants.refusals import BREACH_SIGNS
 from pdp.record import BINDING_REASONS
 from pdp.server.grants import GrantBook
 from pdp.server.parts import Parts
@@ -25,8 +24,7 @@ _log = logging.getLogger("pdp.grants")
 
 def binding_reason(reason: str) -> str | None:
     """What a denial says of bindings, in the one word that is counted; None where it says something else."""
-    found = BREACH_SIGNS.get(reason, reason)
-    return found if found in BINDING_REASONS else None
+    return reason if reason in BINDING_REASONS else None
 
 
 class ReuseNotes:

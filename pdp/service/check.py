@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from language import FOREVER, EntityData, Inputs, Refusal
 from pdp.engine.decide import Decider
+from pdp.grants.find import find_grant
 from pdp.grants.grant import Grant
 from pdp.grants.handles import Handles
 from pdp.grants.people import Role, verify_person
@@ -19,7 +20,7 @@ from pdp.grants.proof import ProofRules, ProvenRequest, verify_task_proof
 from pdp.grants.redeem import Redeemed, redeem
 from pdp.grants.redeem import Shown as Proof
 from pdp.grants.replay import ProofMemory
-from pdp.grants.scope import resource_ancestors
+from pdp.grants.scope import Ancestors, resource_ancestors
 from pdp.grants.store import Consume
 from pdp.identity import ShownVerifier, VerifiedToken, VerifiedWorkload
 from pdp.model.ask import Ask
@@ -120,11 +121,23 @@ class Checks:
         if ask.user_token is not None:
             person = verify_person(ask.user_token, Role.USER, standing.people, now)
             user, user_ends = person.reference, person.ends_us
+        verified = Verified(workload, user, user_ends)
         if ask.grant is None:
-            return Verified(workload, user, user_ends)
+            return self._find(standing, ask, place, verified, now) if ask.finds_grant else verified
         if workload is None:
             raise Refusal("task_misheld", "a task belongs to a workload, and none was verified")
-        return self._redeem(standing, ask, place, Verified(workload, user, user_ends), workload, now)
+        return self._redeem(standing, ask, place, verified, workload, now)
+
+    def _find(self, standing: Standing, ask: Ask, place: Place, verified: Verified, now: int) -> Verified:
+        """On a connection no grant can be shown: the one that fits it is taken (N-3). Without one there is no task."""
+        workload = verified.workload
+        if self._handles is None or not isinstance(workload, VerifiedWorkload):
+            return verified
+        shown = _proof(ask, place, workload, None, self._handles.names.audience)
+        world, above = standing.snapshot.world, _above(standing, ask)
+        resource = (ask.resource.type, ask.resource.id)
+        found = find_grant(standing.grants, shown, now, world, ask.action, resource, above)
+        return verified if found is None else replace(verified, redeemed=found)
 
     def _redeem(
         self,
@@ -141,21 +154,8 @@ class Checks:
         handle = self._handles.read(ask.grant or "", standing.issuer_keys, now)
         chain = standing.grants.chain(handle.grant)
         proven = self._prove(ask, chain[-1], handle.digest, now)
-        shown = Proof(
-            str(workload.id),
-            workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
-            None if proven is None else proven.key,
-            proven is not None and proven.covers_body,
-            place.session,
-            place.process,
-            None if place.gate is None else place.gate.id,
-            ask.destination,
-            place.environment,
-            self._handles.names.audience,
-        )
-        world, resource = standing.snapshot.world, ask.resource
-        parents = tuple(resource.parents or ())
-        above = resource_ancestors(world, EntityData(resource.type, resource.id, {}, parents), bool(parents))
+        shown = _proof(ask, place, workload, proven, self._handles.names.audience)
+        world, resource, above = standing.snapshot.world, ask.resource, _above(standing, ask)
         redeemed = redeem(chain, shown, now, world, ask.action, (resource.type, resource.id), above)
         return replace(verified, redeemed=redeemed, proven=proven)
 
@@ -193,6 +193,31 @@ class Checks:
         if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, answer.inputs, around):
             return answer
         return replace(answer, decision=unrecorded(answer.decision, now))
+
+
+def _proof(
+    ask: Ask, place: Place, workload: VerifiedWorkload | VerifiedToken, proven: ProvenRequest | None, audience: str
+) -> Proof:
+    """What was proven for this call, and where it is."""
+    return Proof(
+        str(workload.id),
+        workload.leaf_sha256 if isinstance(workload, VerifiedWorkload) else None,
+        None if proven is None else proven.key,
+        proven is not None and proven.covers_body,
+        place.session,
+        place.process,
+        None if place.gate is None else place.gate.id,
+        ask.destination,
+        place.environment,
+        audience,
+    )
+
+
+def _above(standing: Standing, ask: Ask) -> Ancestors:
+    """What stands above the resource that is asked for."""
+    resource, parents = ask.resource, tuple(ask.resource.parents or ())
+    told = EntityData(resource.type, resource.id, {}, parents)
+    return resource_ancestors(standing.snapshot.world, told, bool(parents))
 
 
 def _refuse_stale(standing: Standing, now: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdp.grants.approval import required_by
-from pdp.grants.grant import Approval, Bindings, Grant, Permit, Source, State
+from pdp.grants.grant import Approval, Bindings, Grant, Permit, Reference, Source, State
 from pdp.grants.index import Index
 from pdp.grants.issue import (
     find_kind,
@@ -68,6 +68,8 @@ def plan_open(index: Index, moment: Moment, caller: Caller, ask: Opening, rules:
     source = Source.HOLDER if opener == ask.holder else Source.OPENER
     grant = _root(moment, caller, ask, rules, opener, source)
     _refuse_bad_opener(moment, grant)
+    if source is Source.HOLDER and not grant.binding.is_bearer:
+        caller.demand_keys(grant.binding)
     return _given(index, moment, caller, grant, (), "opened")
 
 
@@ -102,7 +104,7 @@ def plan_take_up(index: Index, moment: Moment, caller: Caller, grant_id: str, fa
     refuse_lapsed(asked, moment.now)
     take("opened", asked, State.ACTIVE)  # refuses what does not wait for this
     told = make_facts(facts, Source.OPENER, asked.facts)
-    return _given(index, moment, caller, replace(asked, facts=told), (), "opened")
+    return _given(index, moment, caller, replace(asked, facts=told, people=_people(asked.people, caller)), (), "opened")
 
 
 def plan_delegate(index: Index, moment: Moment, caller: Caller, parent_id: str, ask: Child, rules: Rules) -> Plan:
@@ -131,7 +133,7 @@ def plan_delegate(index: Index, moment: Moment, caller: Caller, parent_id: str, 
         lasting=_lasting_of_child(ask, chain, moment.now),
         ends=moment.now + rules.pending_us,
         generation=moment.generation,
-        people=parent.people if caller.person is None else tuple(sorted({*parent.people, caller.person})),
+        people=_people(parent.people, caller),
         deeper=_level(ask.deeper, parent.deeper - 1),
         uses=parent.uses if ask.uses is None else ask.uses,
         required=None,
@@ -163,7 +165,7 @@ def _root(moment: Moment, caller: Caller, ask: Opening, rules: Rules, opener: st
         ends=moment.now + rules.pending_us,
         state=State.ACTIVE,
         generation=moment.generation,
-        people=() if caller.person is None else (caller.person,),
+        people=_people((), caller),
         deeper=_level(ask.deeper, rules.deeper, rules.deeper),
         uses=ask.uses,
         why=ask.why,
@@ -223,6 +225,11 @@ def in_force(grant: Grant, above: tuple[Grant, ...], moment: Moment, approvals: 
 def refuse_lapsed(grant: Grant, now: int) -> None:
     if now >= grant.ends and not grant.is_over:
         raise Refused("task_ended", "nobody answered in time")
+
+
+def _people(before: tuple[Reference, ...], caller: Caller) -> tuple[Reference, ...]:
+    """In whose name a grant is asked for: none of them approves it."""
+    return before if caller.person is None else tuple(sorted({*before, caller.person}))
 
 
 def _refuse_taken(index: Index, grant: Grant) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from language import shorten
+from language import is_spiffe_id, shorten
 from pdp.grants.grant import EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
@@ -35,6 +35,7 @@ LIFTED = ("workload", "gate", "trust_domain", "opener")  # a certificate that wa
 def plan_freeze(index: Index, moment: Moment, caller: Caller, workload: str, why: str) -> Plan:
     caller.demand_operator()
     _demand_reason(why)
+    _demand_name("workload", workload)
     there = index.marks.get(("workload", workload))
     if there is not None and not there.lifted and not there.freezes:
         raise Refused("revoked", f"the workload {shorten(workload)}")
@@ -79,8 +80,7 @@ def plan_revoke(index: Index, moment: Moment, caller: Caller, noun: str, name: s
     """Ends everything that stands on a noun, and refuses it from now on."""
     caller.demand_operator()
     _demand_reason(why)
-    if noun not in NOUNS or type(name) is not str or not name:
-        raise Refused("noun_unknown", f"known are {', '.join(NOUNS)}")
+    _demand_name(noun, name)
     living = living_on(index, noun, name)
     over = ended(index, living, moment, caller, EndReason.REVOKED, why)
     changes: list[Change] = list(over.changes)
@@ -135,6 +135,16 @@ def _is_of(change: Change, ends: tuple[Change, ...]) -> bool:
     """Whether a change would write a grant that ends in the same commit; the end is what counts."""
     ids = {end.record.id for end in ends if isinstance(end, Put) and isinstance(end.record, Grant)}
     return isinstance(change, Put) and isinstance(change.record, Grant) and change.record.id in ids
+
+
+def _demand_name(noun: str, name: str) -> None:
+    """A name that nothing can have would stop nothing, and look as if it did."""
+    if noun not in NOUNS:
+        raise Refused("noun_unknown", f"known are {', '.join(NOUNS)}")
+    if type(name) is not str or not name:
+        raise Refused("noun_unknown", f"the {noun} has no name")
+    if noun in ("workload", "opener", "gate") and not is_spiffe_id(name):
+        raise Refused("noun_unknown", f"{shorten(name)} is not a SPIFFE ID")
 
 
 def _demand_reason(why: str) -> None:

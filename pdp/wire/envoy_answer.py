@@ -8,8 +8,10 @@ asks the decision again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NewType
 from urllib.parse import quote
 
@@ -25,6 +27,8 @@ Answer = NewType("Answer", bytes)
 OK, PERMISSION_DENIED, INTERNAL, UNAUTHENTICATED = 0, 7, 13, 16
 FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, BODY_BYTES_MAX = 403, 401, 503, 4_096
 
+_json = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
 #: Reasons of a decision that say: nobody was identified. Others are told 403.
 UNAUTHENTICATED_REASONS: Final = frozenset({"no_subject"})
 #: Why nothing can be decided now. Envoy's caller may try again.
@@ -37,8 +41,10 @@ UNAVAILABLE_REASONS: Final = {
 }
 
 _CheckResponse = ENVOY.CheckResponse
+_DeniedHttpResponse = ENVOY.DeniedHttpResponse
 _DENIED, _ALLOWED, _FAILED = 0x12, 0x1A, 0x2A  # how the fields of `http_response` begin on the wire
-_HEADER_SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~ "  # visible ASCII and the blank, without %
+_PLAIN = re.compile(r"[A-Za-z0-9:/._@=+-]+", re.ASCII)
+_HEADER_SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # visible ASCII without %
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +174,24 @@ def _denial(
 
 
 def _fill(denied: Any, status: int, reason: str, body: dict[str, Any]) -> None:
+    denied.MergeFromString(_usual(status, reason))
+    text = _json(body)
+    if len(text) > BODY_BYTES_MAX:
+        text = _json({k: body[k] for k in ("reason", "decision") if k in body})
+    denied.body = text
+
+
+@lru_cache(maxsize=256)
+def _usual(status: int, reason: str) -> bytes:
+    """What all denials of one reason have in common."""
+    denied = _DeniedHttpResponse()
     denied.status.code = status
     _overwrite(denied.headers, "content-type", "application/json")
     _overwrite(denied.headers, "cache-control", "no-store")
     _overwrite(denied.headers, "pdp-reason", reason)
     if status == UNAUTHORIZED:
         _overwrite(denied.headers, "www-authenticate", "X509-SVID")  # HTTP wants one with a 401
-    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-    if len(text) > BODY_BYTES_MAX:
-        text = json.dumps({k: body[k] for k in ("reason", "decision") if k in body}, separators=(",", ":"))
-    denied.body = text
+    return bytes(denied.SerializeToString())
 
 
 def _failed(reason: str, says: str) -> Answer:
@@ -209,7 +223,7 @@ def _overwrite(headers: Any, name: str, value: str) -> None:
     """`append: false` overwrites; it is the only one of the two ways to say so that ext_authz honours (A-4)."""
     option = headers.add()
     option.header.key = name
-    option.header.value = value if value.isalnum() and value.isascii() else quote(value, safe=_HEADER_SAFE)
+    option.header.value = value if _PLAIN.fullmatch(value) else quote(value, safe=_HEADER_SAFE)
     option.append.value = False
     option.append.SetInParent()
 

@@ -23,12 +23,22 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def take(value: Any, depth: int = 0) -> Any:
-    """The Python value of a `Value`."""
+    """The Python value of a `Value`. The kinds that are frequent come first; a text that is not empty is one of them."""
+    text = value.string_value
+    if text:
+        return text
     kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return text
+    if kind == "list_value":
+        values = value.list_value.values
+        if depth >= DEPTH_MAX:
+            raise Unfit("too_deep")
+        if len(values) > ITEMS_MAX:
+            raise Unfit("too_many_items")
+        return [each.string_value or take(each, depth + 1) for each in values]
     if kind is None:
         raise Unfit("absent_value")
-    if kind == "string_value":
-        return value.string_value
     return _TAKE[kind](getattr(value, kind), depth)
 
 
@@ -70,19 +80,10 @@ def span_of(duration: Any) -> int:
     return found
 
 
-def _take_deeper(take_one: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
-    def taken(value: Any, depth: int) -> Any:
-        if depth >= DEPTH_MAX:
-            raise Unfit("too_deep")
-        return take_one(value, depth + 1)
-
-    return taken
-
-
-def _take_list(value: Any, depth: int) -> list[Any]:
-    if len(value.values) > ITEMS_MAX:
-        raise Unfit("too_many_items")
-    return [take(each, depth) for each in value.values]
+def _take_inner_record(value: Any, depth: int) -> dict[str, Any]:
+    if depth >= DEPTH_MAX:
+        raise Unfit("too_deep")
+    return take_record(value.fields, depth + 1)
 
 
 def _take_time(value: Any, _: int) -> datetime:
@@ -107,8 +108,7 @@ _TAKE: Mapping[str, Callable[[Any, int], Any]] = {
     "time_value": _take_time,
     "duration_value": _take_duration,
     "reference_value": lambda v, _: take_reference(v, "a reference"),
-    "list_value": _take_deeper(_take_list),
-    "record_value": _take_deeper(lambda v, depth: take_record(v.fields, depth)),
+    "record_value": _take_inner_record,
 }
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from pdp.identity import Refused, split_pem
 from pdp.wire.refusals import Unfit
 
 VALUE_BYTES_MAX = 131_072
+REMEMBERED_BYTES_MAX, CHAINS_REMEMBERED = 16_384, 2_048  # 32 MiB at the most
 _KEYS = frozenset({"By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS"})
 _PAIR = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,]*))', re.ASCII)
 
@@ -22,7 +24,15 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def chain_in(value: str, leaf: bytes, destination: str | None) -> tuple[bytes, ...] | None:
-    """The certificates that the peer presented, its own first, or None when the header does not say so about this leaf."""
+    """The certificates that the peer presented, its own first, or None when the header does not say so about this leaf.
+
+    A gate says the same with every request of a connection, so it is read once: it takes longer than the whole check.
+    """
+    read = _remembered if len(value) <= REMEMBERED_BYTES_MAX else _read
+    return read(value, leaf, destination)
+
+
+def _read(value: str, leaf: bytes, destination: str | None) -> tuple[bytes, ...] | None:
     elements = parse(value)
     if elements is None or len(elements) != 1:
         return None
@@ -43,6 +53,9 @@ def chain_in(value: str, leaf: bytes, destination: str | None) -> tuple[bytes, .
     except (Refused, ValueError):
         return None
     return certificates if certificates and certificates[0] == leaf else None
+
+
+_remembered = lru_cache(maxsize=CHAINS_REMEMBERED)(_read)
 
 
 def parse(value: str) -> tuple[Pairs, ...] | None:

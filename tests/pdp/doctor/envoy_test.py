@@ -106,7 +106,7 @@ ROWS = [
     ("                  max_stream_duration: 900s\n", "", "envoy_no_stream_cap"),
     ("max_downstream_connection_duration: 900s", "idle_timeout: 1s", "envoy_no_stream_cap"),
     ("forward_client_cert_details: SANITIZE_SET", "forward_client_cert_details: APPEND_FORWARD", "envoy_xfcc_forwarded"),
-    ("normalize_path: true", "normalize_path: false", "envoy_path_not_canonical"),
+    ("                normalize_path: true\n", "", "envoy_path_not_canonical"),
     ("                merge_slashes: true\n", "", "envoy_path_not_canonical"),
     ("REJECT_REQUEST\n                forward", "UNESCAPE_AND_FORWARD\n                forward", "envoy_path_not_canonical"),
     ("                  headers_with_underscores_action: REJECT_REQUEST\n", "", "envoy_underscores"),

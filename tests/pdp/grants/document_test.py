@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdp.grants.document import BadRecord, canonical, read_record, tell_record
@@ -56,6 +56,7 @@ marks = st.builds(Mark, texts, texts, texts, numbers, texts, st.booleans(), st.b
 records = st.one_of(grants, marks, st.builds(Tombstone, texts, numbers))
 
 
+@settings(deadline=None)
 @given(records)
 def test_what_is_told_is_read_back(record: Any) -> None:
     """A scope is a set of permits, so its order is the document's."""
@@ -164,6 +165,7 @@ def test_what_a_later_version_narrows_is_kept_by_name_and_covers_nothing() -> No
     assert tied.binding.unknown == ("tpm",)
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | numbers | texts, lambda e: st.lists(e) | st.dictionaries(texts, e)))
 def test_nothing_but_a_coded_refusal(value: Any) -> None:
     for path in ("grant", "grant.facts", "grant.scope", "grant.binding", "grant.approvals", "grant.required", "v"):

@@ -53,7 +53,7 @@ SCOPES = st.lists(PERMITS, max_size=3).map(lambda permits: Scope(tuple(permits))
 EVERYTHING = [(action, entity) for action in ACTIONS for entity in PARENTS]
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(SCOPES, SCOPES)
 def test_what_is_within_a_parent_covers_nothing_more(child: Scope, parent: Scope) -> None:
     if within(child, parent, above):
@@ -62,18 +62,20 @@ def test_what_is_within_a_parent_covers_nothing_more(child: Scope, parent: Scope
                 assert covers(parent, action, entity, above(entity))
 
 
+@settings(deadline=None)
 @given(SCOPES)
 def test_a_scope_that_is_understood_is_within_itself(scope: Scope) -> None:
     assert within(scope, scope, above) is all(not permit.constraints for permit in scope.permits)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(SCOPES, SCOPES, SCOPES)
 def test_within_is_transitive(one: Scope, two: Scope, three: Scope) -> None:
     if within(one, two, above) and within(two, three, above):
         assert within(one, three, above)
 
 
+@settings(deadline=None)
 @given(SCOPES, st.sampled_from(EVERYTHING))
 def test_a_constraint_that_is_not_understood_covers_nothing(scope: Scope, asked: tuple[str, Reference]) -> None:
     odd = Scope(tuple(Permit(permit.actions, permit.on, ("columns",)) for permit in scope.permits))

@@ -264,4 +264,4 @@ def test_a_listener_serves_its_own_services_only(tmp_path: Path, identities: Ide
     )
     ann = identities.credentials(f"spiffe://{DOMAIN}/ops/ann")
     with running(config) as server, channel(server.address, ann) as opened:
-        assert refused(opened, "/test.Echo/Admin") == "UNIMPLEMENTED"
+        assert refused(opened, "/test.Echo/Admin") == "UNIMPLEMENTED unknown_method"

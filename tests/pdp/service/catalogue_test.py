@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from language import EntityData, RequestData
 from pdp.grants.approval import agreement
-from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State
+from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State, Tombstone
 from pdp.grants.reasons import Refused
+from pdp.grants.requestable import requestable
 from pdp.grants.store import Absorbed, Put
 from pdp.record import BINDING_REASONS, Kind, SuspendAfter
 from pdp.service.approving import Yes
@@ -29,6 +30,7 @@ from tests.pdp.service.world import (
     HELPER,
     MINUTE,
     OPS,
+    POLICY,
     SHELL,
     World,
     below,
@@ -188,6 +190,21 @@ def test_133_records_out_of_order_make_the_same_index() -> None:
         assert index.held_by(API) == ()
 
 
+def test_133_a_late_record_of_a_spent_id_is_left_out() -> None:
+    world = World()
+    grant = world.open()
+    spent = Tombstone(grant.id, world.now, grant.revision + 1)
+    late = replace(grant, revision=grant.revision + 2)
+    empty = type(world.tasks.book.index)("i")
+    for records in ([spent, late], [late, spent], [grant, spent, late]):
+        index = empty
+        for record in records:
+            index = index.taking([record], record.revision)
+        with pytest.raises(Refused, match="task_ended"):
+            index.chain(grant.id)
+        assert index.held_by(API) == ()
+
+
 def test_134_what_was_not_confirmed_for_long_is_not_relied_on() -> None:
     """A machine that slept wakes up with an old index: it denies until the store has been read."""
     world = World()
@@ -198,6 +215,8 @@ def test_134_what_was_not_confirmed_for_long_is_not_relied_on() -> None:
     assert world.check(grant).reason == "grants_stale"
     world.tasks.confirm(world.now)
     assert world.check(grant).allowed
+    world.now -= world.rules.freshness_us + 1  # the clock was set back
+    assert world.check(grant).reason == "grants_stale"
 
 
 # ---- proofs
@@ -207,6 +226,7 @@ ACTIONS = st.sampled_from(["select", "update", "ship", "build"])
 TABLES = st.sampled_from(["invoices", "payments", "foreign", "victim", "nowhere"])
 
 
+@settings(max_examples=60, deadline=None)
 @given(ACTIONS, TABLES, st.sets(TABLES.filter(lambda name: name in ("invoices", "payments", "victim")), min_size=1))
 def test_c3_nothing_outside_the_details_of_a_grant_is_allowed(action: str, table: str, granted: set[str]) -> None:
     world = World()
@@ -241,6 +261,18 @@ def test_c5_a_replica_that_does_not_hear_of_an_end_denies_after_its_bound() -> N
     world.tasks.end(world.at, workload(CI), grant.id)
     replica.now += replica.rules.freshness_us
     assert replica.check(grant).reason == "grants_stale"
+
+
+def test_c4_a_grant_that_was_good_is_held_against_the_policy_of_now() -> None:
+    """The same check before and after; nothing that was worked out for the old policy is used."""
+    world = World()
+    child = world.delegate(world.open())
+    assert world.check(child).allowed
+    names = "who      spiffe://prod.acme/ns/billing/*"
+    world.set_policy(POLICY.replace(names, "who      spiffe://prod.acme/ns/billing/helper"))
+    assert world.check(child).reason == "grant_outdated"  # its parent's holder may not hold it any more
+    world.set_policy(POLICY)
+    assert world.check(child).allowed
 
 
 def test_c8_a_handle_and_an_identity_without_the_key_are_of_no_use() -> None:
@@ -298,6 +330,22 @@ def test_c13_requested_approved_evaluated_again() -> None:
     assert (given.started, given.ends) == (world.now, world.now + given.lasting)
     assert world.check(given, *SHIP).allowed
     assert world.recorder.steps[-1].approvers == ("User ada", "User bob")
+
+
+def test_c13_a_denial_that_could_be_asked_for_is_asked_for_taken_up_approved_and_evaluated_again() -> None:
+    world = World()
+    told = RequestData("ship", EntityData("Service", "shop"), workload=API)
+    denied = world.decider.decide_once(world.snapshot, told, None, world.now)
+    assert denied.reason == "default_deny"
+    (found,) = requestable(world.snapshot.world, told)
+    assert (found.kind, found.holder_opens) == ("release", False)
+    ask = Opening(found.kind, API, binding=tied("api"))
+    asked = world.tasks.request(world.at, workload(API, "api"), ask, CI)
+    waiting = world.tasks.take_up(world.at, workload(CI), asked.id)
+    assert waiting.state is State.PENDING_APPROVAL
+    world.approve(waiting, "ada")
+    assert world.check(world.approve(waiting, "bob"), *SHIP).allowed
+    assert [step.what for step in world.recorder.steps] == ["requested", "opened", "approved", "approved"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from language import EntityData, RequestData
 from pdp.grants.approval import agreement
@@ -43,10 +43,12 @@ from tests.pdp.service.world import (
     thumbprint,
 )
 
-HOLDERS = [API, HELPER, DEEP, CI, SHELL]
-KEYS = ["k1", "k2", "k3", "k4"]
+HOLDERS = [API, API, HELPER, HELPER, DEEP, DEEP, CI, SHELL]
+KEYS = [f"k{number}" for number in range(12)]
 PEOPLE = ["ada", "bob", "eve", "max"]
 SCOPES = [
+    None,
+    None,
     None,
     below("Database", "ledger", ("select", "update")),
     below("Schema", "public", ("select",)),
@@ -57,18 +59,18 @@ SCOPES = [
 ASKED = [
     (action, ("Table", name)) for action in ("select", "update") for name in ("invoices", "payments", "foreign", "victim")
 ]
-GATES = [None, (GATE,), (GATE, GATE2)]
+GATES = [None, None, None, (GATE,), (GATE, GATE2)]
 TIGHT = POLICY.replace('on Table in Database "ledger"', 'on Table in Schema "public"').replace("at most 15m", "at most 3m")
 FEWER = [each for each in ENTITIES if each.id != "bob"]
 
 holders, keys, people = st.sampled_from(HOLDERS), st.sampled_from(KEYS), st.sampled_from(PEOPLE)
-times = st.one_of(st.none(), st.sampled_from([1, MINUTE, 3 * MINUTE, 10 * MINUTE, 16 * MINUTE]))
+times = st.sampled_from([None, None, None, 1, MINUTE, 3 * MINUTE, 10 * MINUTE, 16 * MINUTE])
 bindings = st.builds(
     lambda key, gates: Bindings(key=key and thumbprint(key), gates=gates),
-    st.one_of(st.none(), keys, keys, keys),
+    st.sampled_from([*KEYS, None]),
     st.sampled_from(GATES),
 )
-numbers = st.integers(0, 30)
+numbers, mostly = st.integers(0, 30), st.sampled_from([True, True, True, True, False])
 openers, scopes = st.sampled_from([CI, API]), st.sampled_from(SCOPES)
 
 
@@ -76,7 +78,9 @@ class Lives(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.world = World(suspend_after=SuspendAfter(3, MINUTE))
-        self.ids: list[str] = [self.world.open().id]
+        root = self.world.open(lasting=10 * MINUTE)
+        child = self.world.delegate(root)
+        self.ids = [root.id, child.id, self.world.release(lasting=10 * MINUTE).id]
         self.over: set[str] = set()
         self.frozen: set[str] = set()
         self.said_yes: dict[str, dict[str, tuple[str, int]]] = {}  # grant, person: agreement and until when
@@ -94,18 +98,24 @@ class Lives(RuleBasedStateMachine):
     def some(self, number: int) -> Grant:
         return self.world.tasks.book.index.find(self.ids[number % len(self.ids)])
 
+    def living(self, number: int) -> Grant:
+        """One that is active, where there is one: else most of what is tried is refused for the same reason."""
+        index = self.world.tasks.book.index
+        active = [each for each in self.ids if index.find(each).state is State.ACTIVE]
+        return index.find(active[number % len(active)]) if active else self.some(number)
+
     def caller(self, spiffe_id: str, grant: Grant | None, rightful: bool, extra: str | None = None) -> Caller:
         known = set() if grant is None or grant.binding.key is None or not rightful else {grant.binding.key}
         return Caller(spiffe_id, keys=frozenset(known | ({thumbprint(extra)} if extra else set())))
 
     @rule(
-        opener=st.sampled_from([CI, CI, API, SHELL]),
+        opener=st.sampled_from([CI, CI, CI, CI, API, SHELL]),
         holder=holders,
         kind=st.sampled_from(["invoicing", "invoicing", "errand", "release"]),
         binding=bindings,
         scope=scopes,
         lasting=times,
-        by=st.one_of(st.none(), people),
+        by=st.sampled_from([None, None, None, *PEOPLE]),
     )
     def open(self, opener: str, holder: str, kind: str, binding: Bindings, scope: Any, lasting: Any, by: Any) -> None:
         facts = {"tenant": "acme"} if kind == "invoicing" else {}
@@ -137,10 +147,10 @@ class Lives(RuleBasedStateMachine):
         binding=bindings,
         scope=scopes,
         lasting=times,
-        rightful=st.booleans(),
+        rightful=mostly,
     )
     def delegate(self, number: int, holder: str, binding: Bindings, scope: Any, lasting: Any, rightful: bool) -> None:
-        parent = self.some(number)
+        parent = self.living(number)
         caller = self.caller(parent.holder, parent, rightful)
         ask = Child(holder, binding, scope, lasting)
         grant = self.take(lambda: self.world.tasks.delegate(self.world.at, caller, parent.id, ask))
@@ -149,9 +159,9 @@ class Lives(RuleBasedStateMachine):
             assert not binding.is_bearer
             self.ids.append(grant.id)
 
-    @rule(number=numbers, new=keys, rightful=st.booleans(), gates=st.sampled_from(GATES))
+    @rule(number=numbers, new=keys, rightful=mostly, gates=st.sampled_from(GATES))
     def renew(self, number: int, new: str, rightful: bool, gates: Any) -> None:
-        grant = self.some(number)
+        grant = self.living(number)
         caller = self.caller(grant.holder, grant, rightful, new)
         binding = Bindings(key=thumbprint(new), gates=gates)
         found = self.take(lambda: self.world.tasks.renew(self.world.at, caller, grant.id, binding))
@@ -159,15 +169,17 @@ class Lives(RuleBasedStateMachine):
             assert (found.ends, found.started, found.scope) == (grant.ends, grant.started, grant.scope)
             assert rightful or grant.binding.key in (None, thumbprint(new))
 
-    @rule(number=numbers, other=numbers, name=people, asserted=st.booleans(), lasting=times, replay=st.booleans())
-    def approve(self, number: int, other: int, name: str, asserted: bool, lasting: Any, replay: bool) -> None:
+    @rule(number=numbers, other=numbers, name=people, sure=mostly, lasting=times, own=mostly)
+    def approve(self, number: int, other: int, name: str, sure: bool, lasting: Any, own: bool) -> None:
         grant = self.some(number)
-        source = self.some(other) if replay else grant
+        self.say_yes(grant, grant if own else self.some(other), name, sure, lasting)
+
+    def say_yes(self, grant: Grant, source: Grant, name: str, sure: bool, lasting: Any) -> None:
         yes = Yes(grant.id, agreement(source), lasting)
-        caller = Caller(person=("User", name), vouched=Vouched.GATE if asserted else Vouched.TOKEN)
+        caller = Caller(person=("User", name), vouched=Vouched.TOKEN if sure else Vouched.GATE)
         found = self.take(lambda: self.world.tasks.approve(self.world.at, caller, yes))
         if found is not None:
-            assert not asserted
+            assert sure
             assert source.id == grant.id
             until = self.world.now + (lasting or self.world.rules.approval_us)
             self.said_yes.setdefault(grant.id, {})[name] = (yes.agreement, until)
@@ -187,9 +199,11 @@ class Lives(RuleBasedStateMachine):
         assert not {("User", name) for name in yes} & set(found.people)
         assert {approval.approver[1] for approval in found.approvals} <= yes
 
-    @rule(number=numbers, caller=st.sampled_from([CI, API, HELPER, SHELL]), operator=st.booleans())
+    @rule(number=numbers, caller=st.sampled_from([CI, API, HELPER, SHELL]), operator=st.sampled_from([False, False, True]))
     def end(self, number: int, caller: str, operator: bool) -> None:
         grant = self.some(number)
+        if number % 3 == 0:
+            grant = self.living(number)
         if self.take(lambda: self.world.tasks.end(self.world.at, Caller(caller, operator=operator), grant.id)):
             assert operator or caller != SHELL
             self.note_over(grant)
@@ -200,7 +214,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(number=numbers, caller=st.sampled_from([CI, API, SHELL]))
     def suspend(self, number: int, caller: str) -> None:
-        grant = self.some(number)
+        grant = self.living(number)
         self.take(lambda: self.world.tasks.suspend(self.world.at, Caller(caller), grant.id, "wait"))
 
     @rule(number=numbers, caller=st.sampled_from([CI, API, SHELL]))
@@ -213,17 +227,27 @@ class Lives(RuleBasedStateMachine):
         if self.take(lambda: self.world.tasks.freeze(self.world.at, OPS, holder, "shell")):
             self.frozen.add(holder)
 
-    @rule(holder=holders)
-    def thaw(self, holder: str) -> None:
-        if self.take(lambda: self.world.tasks.thaw(self.world.at, OPS, holder, "found")):
-            self.frozen.discard(holder)
-            index = self.world.tasks.book.index
-            self.over |= {each for each in self.ids if index.find(each).is_over}
+    @precondition(lambda self: self.frozen)
+    @rule()
+    def thaw(self) -> None:
+        for holder in sorted(self.frozen):
+            if self.take(lambda holder=holder: self.world.tasks.thaw(self.world.at, OPS, holder, "found")):
+                self.frozen.discard(holder)
+                index = self.world.tasks.book.index
+                self.over |= {each for each in self.ids if index.find(each).is_over}
 
-    @rule(noun=st.sampled_from(["grant", "task", "opener"]), number=numbers)
+    @rule(number=numbers)
+    def two_approve(self, number: int) -> None:
+        self.approve_one(self.some(number), "ada")
+        self.approve_one(self.some(number), "eve")
+
+    def approve_one(self, grant: Grant, name: str) -> None:
+        self.say_yes(grant, grant, name, True, None)
+
+    @rule(noun=st.sampled_from(["grant", "task"]), number=numbers)
     def revoke(self, noun: str, number: int) -> None:
         grant = self.some(number)
-        name = {"grant": grant.id, "task": grant.task, "opener": grant.opener}[noun]
+        name = grant.id if noun == "grant" else grant.task
         found = self.take(lambda: self.world.tasks.revoke(self.world.at, OPS, noun, name, "stolen"))
         for each in found or ():
             self.note_over(each)
@@ -328,6 +352,6 @@ class Lives(RuleBasedStateMachine):
 
 
 Lives.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestLives = Lives.TestCase

@@ -115,9 +115,13 @@ def on_grant(step: Callable[[World, Grant], object], before: Callable[[World, Gr
     return row
 
 
-def after_policy(old: str, new: str, row: Callable[[World, Grant], object], waiting: bool = False) -> Row:
+def after_policy(
+    old: str, new: str, row: Callable[[World, Grant], object], waiting: bool = False, suspended: bool = False
+) -> Row:
     def changed(w: World) -> object:
         grant = w.release() if waiting else w.open()
+        if suspended:
+            suspend(w, grant)
         assert old in POLICY
         w.set_policy(POLICY.replace(old, new))
         return row(w, grant)
@@ -182,7 +186,7 @@ TAKEN: dict[str, Row] = {
     "open, narrower": opens(permits=tables("invoices"), lasting=MINUTE, uses=3, deeper=0),
     "open, without a key": opens(binding=Bindings()),
     "open, a group of actions": opens(permits=below("Schema", "public", ("touch",))),
-    "open, by the holder, where it may": opens(workload(API), kind="errand", holder=API, facts={"note": "x"}),
+    "open, by the holder, where it may": opens(workload(API, "api"), kind="errand", holder=API, facts={"note": "x"}),
     "request": requests(),
     "request, of its own, where it may": requests(kind="errand", opener=API),
     "take up": takes_up(),
@@ -226,7 +230,7 @@ ROWS: list[tuple[str, str, Row]] = [
     (
         "fact_from_holder",
         "the holder sets what is the opener's",
-        opens(workload(API), kind="errand", facts={"tenant": "victim"}),
+        opens(workload(API, "api"), kind="errand", facts={"tenant": "victim"}),
     ),
     ("scope_malformed", "no such action", opens(permits=tables("invoices", actions=("drop",)))),
     ("scope_malformed", "no such type", opens(permits=(Permit(frozenset({"select"}), (Target("Secret"),)),))),
@@ -380,6 +384,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_suspended", "while frozen", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), freeze(API))),
     ("wrong_environment", "in another environment", in_other_environment(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), environment=None)),
     ("child_key_known", "the key of a child", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "helper"), g.id, tied("helper")), lambda w, g: w.delegate(g))),
+    ("child_key_known", "a child takes its parent's key", on_grant(lambda w, g: w.tasks.renew(w.at, workload(HELPER, "helper", "api"), w.delegate(g).id, tied("api")))),
     ("holder_refused", "policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")))),
     ("binding_unknown", "a binding from the future is renewed", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), written(w, g, binding=tied("api", unknown=("tpm",))).id, tied("new")))),
     # suspending, ending
@@ -394,6 +399,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_not_active", "resumed while active", on_grant(resume(workload(CI)))),
     ("task_ended", "resumed after its end", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), end(w, g)))),
     ("task_ended", "resumed when its time is over", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), setattr(w, "now", g.ends)))),
+    ("holder_refused", "resumed when policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: resume(workload(CI))(w, g), suspended=True)),
     ("not_yours", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
     ("not_yours", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
     ("task_ended", "ended twice", on_grant(end, end)),
@@ -407,12 +413,23 @@ ROWS: list[tuple[str, str, Row]] = [
     ("revoked", "what was revoked is frozen", first(revoke("workload", API), lambda w: w.tasks.freeze(w.at, OPS, API, "x"))),
     ("not_operator", "thawed by its opener", first(freeze(API), lambda w: w.tasks.thaw(w.at, workload(CI), API, "x"))),
     ("noun_unknown", "a noun that there is not", lambda w: w.tasks.revoke(w.at, OPS, "person", "ada", "x")),
+    ("noun_unknown", "a workload that is no SPIFFE ID", lambda w: w.tasks.revoke(w.at, OPS, "workload", "billing/api", "x")),
+    ("noun_unknown", "a freeze of what is no workload", lambda w: w.tasks.freeze(w.at, OPS, "billing/api", "x")),
+    ("proof_missing", "the holder opens for a key that it does not show", opens(workload(API), kind="errand", facts={})),
+    ("self_approval", "the person in whose name a request was taken up", lambda w: _taken_up_by_ada(w)),
     ("noun_unknown", "nothing", lambda w: w.tasks.revoke(w.at, OPS, "workload", "", "x")),
     ("not_operator", "revoked by its holder", lambda w: w.tasks.revoke(w.at, workload(API), "opener", CI, "x")),
     ("mark_unknown", "lifted without a revocation", lambda w: w.tasks.lift(w.at, OPS, "workload", API, "x")),
     ("mark_unknown", "a certificate that was revoked stays so", first(revoke("certificate", thumbprint("c")), lambda w: w.tasks.lift(w.at, OPS, "certificate", thumbprint("c"), "x"))),
     ("still_frozen", "a freeze is lifted", first(freeze(API), lambda w: w.tasks.lift(w.at, OPS, "workload", API, "x"))),
 ]  # fmt: skip
+
+
+def _taken_up_by_ada(w: World) -> object:
+    ask = Opening("release", API, binding=tied("api"))
+    asked = w.tasks.request(w.at, workload(API, "api"), ask, CI)
+    w.tasks.take_up(w.at, workload(CI, person=("User", "ada")), asked.id)
+    return w.approve(asked, "ada")
 
 
 def _yes(w: World, grant: Grant) -> Yes:

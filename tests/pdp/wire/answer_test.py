@@ -163,11 +163,12 @@ def test_consumed_credentials_are_removed() -> None:
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        ("a\r\nx-admin: 1", "a%0D%0Ax-admin: 1"),
+        ("a\r\nx-admin: 1", "a%0D%0Ax-admin:%201"),
         ("a\x00b", "a%00b"),
         ("caf\u00e9", "caf%C3%A9"),
         ("100%", "100%25"),
-        ("a b", "a b"),
+        (" a b ", "%20a%20b%20"),
+        ('x"y,z;w', 'x"y,z;w'),
         ("\u202eada", "%E2%80%AEada"),
     ],
 )

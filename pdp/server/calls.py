@@ -1,0 +1,439 @@
+"""Calls as grpcio's completion queue tells of them: one thread takes what has happened, and acts on it at once.
+
+grpcio's own servers put two thread switches, or a task and a wake-up of asyncio, between the queue and a handler; here there
+is nothing between them, which makes a call cost a third (`DECISIONS.md`). Nobody waits in this thread: a call whose message
+has not come costs memory only, and what may wait is given to other threads, which send their answers themselves.
+
+This uses `grpc._cython.cygrpc`, which grpcio's own servers are made of and which is private: `pyproject.toml` bounds the
+versions, and the tests of the edge are the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from grpc._cython import cygrpc
+
+from pdp.server.config import Limits
+from pdp.server.edge import Edge, Ended, Metadata, trailing
+from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
+
+#: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
+MESSAGE_BYTES_HARD = 4 << 20
+
+_NO_FLAGS = 0
+_LOOK_S = 0.5
+_log = logging.getLogger("pdp.server")
+
+_ACCEPT, _SHUT = object(), object()
+
+
+class CallQueue:
+    """A server of grpcio, and the thread that follows its queue."""
+
+    def __init__(self, edge: Edge, limits: Limits, loop: asyncio.AbstractEventLoop, *, shared: bool) -> None:
+        self.edge, self.loop = edge, loop
+        self._server = cygrpc.Server(_options(limits, shared=shared), False)
+        self._queue = cygrpc.CompletionQueue()
+        self._server.register_completion_queue(self._queue)
+        self._timers: list[tuple[int, int, Unary]] = []  # only this thread's
+        self._numbers = count()
+        self._lock = threading.Lock()
+        # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
+        # it under that call.
+        self._native = threading.Lock()
+        self._live: set[_Queued] = set()
+        self._accepting = self._shutting = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="pdp-calls", daemon=True)
+
+    def add_port(self, address: str, credentials: Any) -> int:
+        raw = address.encode()
+        if credentials is None:
+            return int(self._server.add_http2_port(raw))
+        return int(self._server.add_http2_port(raw, credentials._credentials))
+
+    def start(self) -> None:
+        self._server.start()
+        self._accept()
+        self._thread.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """No more calls; those in work have so long, and are then cancelled."""
+        if not self._thread.is_alive():
+            return
+        self._shutting = True
+        with self._native:
+            self._server.shutdown(self._queue, _SHUT)
+        if not await asyncio.to_thread(self._ended.wait, grace_s):
+            with self._native:
+                if not self._ended.is_set():
+                    self._server.cancel_all_calls()
+            await asyncio.to_thread(self._ended.wait)
+        await asyncio.to_thread(self._thread.join)
+
+    def at(self, deadline: Deadline, call: Unary) -> None:
+        """Ends a call at its deadline, whatever is still going on for it."""
+        heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), call))
+
+    def is_over(self, call: _Queued) -> None:
+        with self._lock:
+            self._live.discard(call)
+
+    # ---- the thread
+
+    def _follow(self) -> None:
+        shut = False
+        while not (shut and not self._accepting and not self._live):
+            event = self._queue.poll(time.time() + self._until_timer_s())
+            try:
+                if event.completion_type != cygrpc.CompletionType.queue_timeout:
+                    if event.tag is _ACCEPT:
+                        self._accepted(event)
+                    elif event.tag is _SHUT:
+                        shut = True
+                    else:
+                        event.tag(event)
+                self._run_timers()
+            except Exception:  # noqa: BLE001  # a call that goes wrong here must not take the others with it
+                _log.exception("an event of a call could not be handled")
+            event = None  # a reference to a finished call keeps its memory
+        with self._native:
+            self._server.destroy()
+            self._ended.set()
+
+    def _accept(self) -> None:
+        self._accepting = True
+        self._server.request_call(self._queue, self._queue, _ACCEPT)
+
+    def _accepted(self, event: Any) -> None:
+        self._accepting = False
+        if event.call_details is None or event.call_details.method is None or not event.success:
+            if not self._shutting:
+                self._accept()
+            return
+        if not self._shutting:
+            self._accept()
+        name = event.call_details.method.decode("utf-8", "replace")
+        method = self.edge.methods.get(name)
+        call: _Queued
+        if isinstance(method, Method):
+            call = Unary(self, event, name, method)
+        elif isinstance(method, StreamMethod):
+            call = Stream(self, event, name, method)
+        else:
+            call = _Unknown(self, event, name)
+        with self._lock:
+            self._live.add(call)
+        call.begin()
+
+    def _until_timer_s(self) -> float:
+        if not self._timers:
+            return _LOOK_S
+        return min(_LOOK_S, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9))
+
+    def _run_timers(self) -> None:
+        timers, now = self._timers, time.monotonic_ns()
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2].is_late()
+
+
+class _Queued:
+    """A call, until everything that was asked of grpcio about it has happened."""
+
+    __slots__ = ("_due", "_guard", "_raw", "_said", "cancelled", "deadline_s", "metadata", "name", "queue")
+
+    def __init__(self, queue: CallQueue, event: Any, name: str) -> None:
+        self.queue, self.name = queue, name
+        self.metadata: Metadata = event.invocation_metadata or ()
+        self.deadline_s: float = event.call_details.deadline
+        self._raw = event.call
+        self._guard = threading.Lock()
+        self._due = 0
+        self._said = False
+        self.cancelled = False
+
+    def begin(self) -> None:
+        self._ask((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+
+    def left_s(self) -> float:
+        return self.deadline_s - time.time()
+
+    def shown(self) -> Mapping[bytes, Sequence[bytes]]:
+        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(self._raw) or {}
+        return found
+
+    def claim(self) -> bool:
+        """Whether it is for whoever asks to say how the call ended: the first one does."""
+        with self._guard:
+            first, self._said = not self._said, True
+        return first
+
+    def finish(self, ended: Ended) -> None:
+        """Sends how the call ended."""
+        operations = [] if self._has_begun_to_answer else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
+        if ended.answer is not None:
+            operations.append(cygrpc.SendMessageOperation(ended.answer, _NO_FLAGS))
+        status = getattr(cygrpc.StatusCode, _STATUS[ended.status])
+        told = trailing(self, ended)
+        operations.append(cygrpc.SendStatusFromServerOperation(told, status, ended.details.encode(), _NO_FLAGS))
+        self._ask(operations, self._sent)
+
+    @property
+    def _has_begun_to_answer(self) -> bool:
+        return False
+
+    def _ask(self, operations: Sequence[Any], then: Callable[[Any], None]) -> None:
+        with self._guard:
+            self._due += 1
+        try:
+            self._raw.start_server_batch(operations, then)
+        except Exception:
+            self._happened()
+            raise
+
+    def _happened(self) -> None:
+        with self._guard:
+            self._due -= 1
+            over = self._due == 0
+        if over:
+            self.queue.is_over(self)
+
+    def _sent(self, _: Any) -> None:
+        self._happened()
+
+    def _closed(self, event: Any) -> None:
+        self.cancelled = bool(event.batch_operations[0].cancelled())
+        self._happened()
+
+
+class _Unknown(_Queued):
+    __slots__ = ()
+
+    def begin(self) -> None:
+        super().begin()
+        refused = edge_refusal("unknown_method")
+        self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
+
+
+class Unary(_Queued):
+    """One request, one answer."""
+
+    __slots__ = ("_began_ns", "_counted", "_method", "_request", "_span")
+
+    def __init__(self, queue: CallQueue, event: Any, name: str, method: Method) -> None:
+        super().__init__(queue, event, name)
+        self._method = method
+        self._request = b""
+        self._began_ns = 0
+        self._span: Any = None
+        self._counted = True
+        with _COUNTING:
+            queue.edge.around.counters.in_work += 1
+
+    def begin(self) -> None:
+        super().begin()
+        self._ask((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+
+    def _received(self, event: Any) -> None:
+        request = event.batch_operations[0].message()
+        edge = self.queue.edge
+        try:
+            if request is None:  # cancelled before its request came
+                self._leave()
+                return
+            self._began_ns = time.perf_counter_ns()
+            tracer = edge.around.tracer
+            self._span = tracer.begin(self.name, self.metadata) if tracer.on else None
+            begun = edge.begin(self, self._method, request)
+            if isinstance(begun, Ended):
+                self._end(begun)
+            elif edge.waits(self._method):
+                self._in_thread(request, *begun)
+            else:
+                try:
+                    ended = edge.run(self, self._method, request, *begun)
+                except PassOn:
+                    self._in_thread(request, *begun, passed=True)
+                else:
+                    self._end(ended)
+        finally:
+            self._happened()
+
+    def _in_thread(self, request: bytes, peer: Any, deadline: Deadline, *, passed: bool = False) -> None:
+        """What began in a thread is brought to its end there, also when the caller was answered meanwhile."""
+        edge, around = self.queue.edge, self.queue.edge.around
+        with _COUNTING:
+            full = around.counters.waiting >= around.limits.waiting
+            around.counters.waiting += not full
+        if full:
+            self._end(edge.ended(self._method, request, edge_refusal("overloaded")))
+            return
+        self._request = request
+        self.queue.at(deadline, self)
+
+        def run() -> Ended:
+            if not passed:
+                try:
+                    return edge.run(self, self._method, request, peer, deadline)
+                except PassOn:
+                    pass
+            return edge.run(self, self._method, request, peer, deadline, passed=True)
+
+        def work() -> None:
+            try:
+                self._end(run())
+            finally:
+                with _COUNTING:
+                    around.counters.waiting -= 1
+
+        around.threads.submit(work)
+
+    def is_late(self) -> None:
+        if not self._said:
+            self._end(self.queue.edge.ended(self._method, self._request, edge_refusal("deadline_passed")))
+
+    def _end(self, ended: Ended) -> None:
+        around = self.queue.edge.around
+        if not self.claim():
+            return
+        took_ns = time.perf_counter_ns() - self._began_ns
+        with _COUNTING:
+            around.counters.calls[self.name, ended.code].add(took_ns)
+        if self._span is not None:
+            around.tracer.end(self._span, ended.code)
+        self._leave()
+        self.finish(ended)
+
+    def _leave(self) -> None:
+        with _COUNTING:
+            if self._counted:
+                self._counted = False
+                self.queue.edge.around.counters.in_work -= 1
+
+
+class Stream(_Queued):
+    """Requests and answers, handled on the loop of the process."""
+
+    __slots__ = ("_begun", "_counted", "_method", "_task")
+
+    def __init__(self, queue: CallQueue, event: Any, name: str, method: StreamMethod) -> None:
+        super().__init__(queue, event, name)
+        self._method = method
+        self._begun = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def _has_begun_to_answer(self) -> bool:
+        return self._begun
+
+    def begin(self) -> None:
+        with self._guard:
+            self._due += 1  # of the task, which has yet to begin
+        super().begin()
+        self.queue.loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self.queue.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        counters = self.queue.edge.around.counters
+        counters.streams += 1
+        try:
+            if self.cancelled:
+                return
+            async for answer in self.queue.edge.stream(self, self._method, self._requests()):
+                if isinstance(answer, Ended):
+                    self.finish(answer)
+                else:
+                    await self._send(answer)
+        finally:
+            counters.streams -= 1
+            self._happened()
+
+    async def _requests(self) -> AsyncIterator[bytes]:
+        while True:
+            operations = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
+            request = (await self._done(operations)).batch_operations[0].message()
+            if request is None:
+                return
+            yield request
+
+    async def _send(self, answer: bytes) -> None:
+        operations = [] if self._begun else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
+        self._begun = True
+        await self._done([*operations, cygrpc.SendMessageOperation(answer, _NO_FLAGS)])
+
+    async def _done(self, operations: Sequence[Any]) -> Any:
+        """Waits until grpcio has done it; the event says with what."""
+        done: asyncio.Future[Any] = self.queue.loop.create_future()
+
+        def happened(event: Any) -> None:
+            try:
+                self.queue.loop.call_soon_threadsafe(_resolve, done, event)
+            finally:
+                self._happened()
+
+        self._ask(operations, happened)
+        return await done
+
+    def _closed(self, event: Any) -> None:
+        super()._closed(event)
+        if self.cancelled:
+            self.queue.loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _resolve(done: asyncio.Future[Any], event: Any) -> None:
+    if not done.done():
+        done.set_result(event)
+
+
+#: Figures are changed by this thread and by those that wait.
+_COUNTING = threading.Lock()
+
+#: Names of statuses as cygrpc spells them.
+_STATUS = {
+    "OK": "ok",
+    "UNKNOWN": "unknown",
+    "INVALID_ARGUMENT": "invalid_argument",
+    "DEADLINE_EXCEEDED": "deadline_exceeded",
+    "NOT_FOUND": "not_found",
+    "ALREADY_EXISTS": "already_exists",
+    "PERMISSION_DENIED": "permission_denied",
+    "UNAUTHENTICATED": "unauthenticated",
+    "RESOURCE_EXHAUSTED": "resource_exhausted",
+    "FAILED_PRECONDITION": "failed_precondition",
+    "ABORTED": "aborted",
+    "UNIMPLEMENTED": "unimplemented",
+    "INTERNAL": "internal",
+    "UNAVAILABLE": "unavailable",
+}
+
+
+def _options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
+    """What grpcio itself is told. `shared` lets several processes listen on one port."""
+    return (
+        ("grpc.so_reuseport", int(shared)),
+        ("grpc.max_receive_message_length", max(MESSAGE_BYTES_HARD, 2 * limits.message_bytes)),
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        ("grpc.max_connection_idle_ms", limits.idle // 1000),
+        ("grpc.max_connection_age_ms", limits.connection_age // 1000),
+        ("grpc.max_connection_age_grace_ms", limits.drain // 1000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 4),
+    )
