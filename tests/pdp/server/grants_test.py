@@ -207,7 +207,7 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         assert list(thawed.grants) == [opened.grant.id]
         assert gate.reason(ask) == "allowed"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="a test"))
-        assert gate.reason(ask) == "gate_revoked"
+        assert gate.reason(ask) == "revoked"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="over", lift=True))
         assert gate.reason(ask) == "allowed"
         never = PDP.RevokeRequest(certificate=place.thumbprint(OPS), why="x", lift=True)
