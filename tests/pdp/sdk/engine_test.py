@@ -222,7 +222,9 @@ def test_what_callers_choose_has_no_hash_that_they_can_compute(engine: pdp.Engin
     numbers = [n + k * (2**61 - 1) for n in range(20) for k in range(4)]
     assert len({hash(n) for n in numbers}) == 20
     requests = [asked(user=("Admin", "a"), context={"n": [n]}) for n in numbers]
-    rules = engine_of(POLICY + "deny some { do read on Case when context has n and context.n.contains(3) }\n")
+    rules = engine_of(
+        POLICY + '@escapable("tests")\ndeny some { do read on Case when context has n and context.n.contains(3) }\n'
+    )
     for request in requests:
         assert rules.check(request, now=T0).allowed is (request.context["n"] != (3,))
     assert len({hash(request.memo.bound().key) for request in requests}) == len(requests)

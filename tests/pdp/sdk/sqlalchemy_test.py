@@ -95,7 +95,11 @@ class Eager(Base):
     """Asks for what the database has made of it."""
 
     __table__ = sa.Table(
-        "tags", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", server_default="x")
+        "invoices",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("note", sa.String),
+        sa.Column("person_id", sa.Integer, server_default="1"),
     )
     __mapper_args__ = {"eager_defaults": True}  # SQLAlchemy reads it
 
@@ -200,9 +204,6 @@ STATEMENTS: list[tuple[Any, str]] = [
     (sa.update(tags).where(tags.c.id == tags.alias().c.id).values(name="x"), "select tags, update tags"),
     (sa.update(tags).where(tags.c.id.in_(sa.select(tags.alias().c.id))).values(name="x"), "select tags, update tags"),
     (sa.update(tags).values(name="x").returning(tags.c.id), "select tags, update tags"),
-    (sa.update(tags).values(name="x").return_defaults(tags.c.name), "select tags, update tags"),
-    (sa.delete(tags).return_defaults(), "delete tags, select tags"),
-    (sa.insert(tags).values(id=7, name="x").return_defaults(tags.c.name), "insert tags, select tags"),
     (sa.delete(tags), "delete tags"),
     (sa.delete(tags).where(tags.c.id.in_(sa.select(people.c.id))), "delete tags, select people"),
     (sa.delete(tags).returning(tags), "delete tags, select tags"),
@@ -262,7 +263,15 @@ ACTS: list[tuple[Callable[[orm.Session], Any], str]] = [
     (lambda s: s.execute(sa.insert(Tag), [{"id": 8}, {"id": 9}]), "insert tags"),
     (lambda s: s.scalars(sa.insert(Tag).returning(Tag), [{"name": "a"}, {"name": "b"}]).all(), "insert tags, select tags"),
     (lambda s: s.add_all([Tag(name="a"), Tag(name="b")]) or s.flush(), "insert tags"),
-    (lambda s: s.add(Eager(id=7)) or s.flush(), "insert tags, select tags"),
+    (lambda s: s.add(Eager(id=7, note="x")) or s.flush(), "insert invoices, select invoices"),
+    (lambda s: s.connection().execute(sa.update(tags).values(id=1).return_defaults(tags.c.name)),
+     "select tags, update tags"),
+    (lambda s: s.connection().execute(sa.delete(tags).return_defaults(tags.c.name)), "delete tags, select tags"),
+    (lambda s: s.connection().execute(sa.insert(invoices).values(id=7, note="x").return_defaults(invoices.c.person_id)),
+     "insert invoices, select invoices"),
+    (lambda s: s.connection().execute(sa.insert(tags).values(name="x")), "insert tags"),
+    (lambda s: s.execute(sa.update(Tag).values(name="x"), execution_options={"synchronize_session": "fetch"}),
+     "select tags, update tags"),
     (lambda s: s.connection().execute(sa.insert(tags), [{"id": 8, "name": "a"}, {"id": 9, "name": "b"}]), "insert tags"),
     (lambda s: s.begin_nested().rollback(), ""),
     (lambda s: s.scalars(sa.select(people).execution_options(yield_per=1)).all(), "select people"),
