@@ -49,7 +49,10 @@ def drive(contender: Contender, callers: int, calls: int, folder: Path, *, per_s
     rate = re.search(r"([0-9.]+) req/s", told)
     good = re.search(r"status codes: (\d+) 2xx", told)
     if rate is None or good is None or int(good[1]) != calls:
-        raise RuntimeError(f"{contender.name}: not every call was answered:\n{told}")
+        now = subprocess.run(
+            ["nghttp", "-v", "-H", ":authority: api.acme.internal", contender.url], capture_output=True, text=True
+        )
+        raise RuntimeError(f"{contender.name}: not every call was answered:\n{told}\n{now.stdout}")
     took = [int(line.split("\t")[2]) * 1_000 for line in log.read_text().splitlines()]
     return Load(float(rate[1]), spread(took), (after - before) / calls)
 
