@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: run story test check nightly bench generate clean help
+.PHONY: run walk story test check nightly bench generate clean help
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,8 +16,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[yaml,spiffe,server]' --group dev
 	@touch $(STAMP)
 
-run: $(STAMP) ## the ledger example: checked, tested, decided and explained, allowed and denied
+run: $(STAMP) ## the decision point on its embedded default, with the ledger example; prints what to try
 	@BIN=$(BIN) bash policies/examples/ledger/run.sh
+
+walk: $(STAMP) ## the ledger example without a server: checked, tested, decided and explained, allowed and denied
+	@BIN=$(BIN) bash policies/examples/ledger/walk.sh
 
 story: $(STAMP) ## the ledger behind a real Envoy: allowed in its task, and in no other way
 	PYTHONPATH=. $(BIN)/python -m policies.examples.ledger.story.run

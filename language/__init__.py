@@ -17,7 +17,7 @@ from language.compiler.load import Bundle, Leaf, Outcome, Result
 from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printable, render, sort_diagnostics
 from language.directory import Change, Directory, DirectoryError, EntityData, RowData
 from language.inputs import FOREVER, NO_SUBJECT, Inputs
-from language.routing import NotRouted, Routed, route_http, route_tcp
+from language.routing import NotRouted, Routed, canonical_host, route_http, route_tcp
 from language.source import Source, Span
 from language.spiffe import ID_BYTES_MAX, SpiffePattern, is_spiffe_id, parse_pattern, spiffe_segments
 from language.syntax.format import FormatError, format_source
@@ -91,6 +91,7 @@ __all__ = [
     "Way",
     "World",
     "assemble",
+    "canonical_host",
     "changed",
     "clause_coverage",
     "compile_policies",

@@ -45,6 +45,7 @@ class TaskData:
     parent: str | None = None
     state: str = "active"  # active, suspended, ended
     covers: bool = True  # whether the grant's own scope, not its kind's, covers the action and resource
+    chain: tuple[str, ...] = ()  # ids of every task above it, as far as they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ _NOWHERE = (None, None)
 
 
 def _context(vocabulary: Vocabulary, request: RequestData) -> tuple[Any, ...]:
-    action = vocabulary.actions.get(request.action)
+    # A subclass of str may equal whatever it likes; what is looked up, and later stands in a key, is a plain text.
+    action = vocabulary.actions.get(request.action) if type(request.action) is str else None
     if action is None:
         raise Refusal("unknown_action", f"there is no action `{shorten(request.action)}`")
     _check_type(vocabulary, request.resource.type)
@@ -131,7 +133,7 @@ def _context(vocabulary: Vocabulary, request: RequestData) -> tuple[Any, ...]:
 
 
 def _check_type(vocabulary: Vocabulary, type_name: str) -> None:
-    if type_name not in vocabulary.entities:
+    if type(type_name) is not str or type_name not in vocabulary.entities:
         raise Refusal("unknown_type", f"there is no entity type `{shorten(type_name)}`")
 
 
@@ -155,7 +157,7 @@ def _entity(vocabulary: Vocabulary, entity: EntityData, told: bool, where: str) 
 
 
 def _workload(workload: str | None) -> str | None:
-    if workload is not None and (not isinstance(workload, str) or not is_spiffe_id(workload)):
+    if workload is not None and (type(workload) is not str or not is_spiffe_id(workload)):
         raise BadValue(f"workload: found {describe(workload)}, expected a SPIFFE ID")
     return workload
 
@@ -163,18 +165,22 @@ def _workload(workload: str | None) -> str | None:
 def _proofs(facts: frozenset[str]) -> frozenset[str]:
     """The proven facts; each implies `key`, and there is no other order."""
     for fact in facts:
-        if fact not in PROOF_FACT.members:
+        if type(fact) is not str or fact not in PROOF_FACT.members:
             raise BadValue(f"proof: found `{shorten(fact)}`, expected one of {', '.join(PROOF_FACT.members)}")
     return facts | {"key"} if facts else facts
 
 
 def _task(vocabulary: Vocabulary, task: TaskData) -> AskedTask:
-    decl = vocabulary.tasks.get(task.kind)
+    decl = vocabulary.tasks.get(task.kind) if type(task.kind) is str else None
     if decl is None:
         raise Refusal("grant_outdated", f"there is no task `{shorten(task.kind)}` any more")
     conform_id(task.id, "task")
     if task.parent is not None:
         conform_id(task.parent, "task.parent")
+    if len(task.chain) > DEPTH_MAX:
+        raise BadValue(f"task.chain: at most {DEPTH_MAX} tasks are above another")
+    for above in task.chain:
+        conform_id(above, "task.chain")
     facts: tuple[Any, ...] = ()
     outdated = None
     try:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
 
 from language.collecting import without_collection
 from language.inputs import FOREVER
@@ -55,7 +56,11 @@ class RowData:
 #: not say of which directory.
 _VERSIONS = count(1)
 
-_SHARED_MAX = 100_000
+#: How many steps of parents are above an entity, and the ids of all of them by type.
+Ancestry = tuple[int, dict[str, frozenset[str]]]
+
+#: How many of these steps there may be. Each holds the names of all above it, in every record below.
+ANCESTRY_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,16 @@ class Directory:
         names = (*vocabulary.entities, WORKLOAD)
         epochs = dict.fromkeys([*names, *(f"rows {name}" for name in vocabulary.relations)], 0)
         empty: dict[str, Any] = {name: {} for name in names}
-        self.world = World(vocabulary, empty, {name: {} for name in vocabulary.relations}, epochs, next(_VERSIONS))
+        world = World(vocabulary, empty, {name: {} for name in vocabulary.relations}, epochs, next(_VERSIONS))
+        #: What is in force, and what its last change linked: that may not have been entered into the two below.
+        self._state: tuple[World, Mapping[Key, tuple[Key, ...] | None]] = (world, {})
         self._parents: dict[Key, tuple[Key, ...]] = {}
         self._children: dict[Key, set[Key]] = {}
-        self._shared: dict[frozenset[str], frozenset[str]] = {}
+        self._shared: WeakValueDictionary[int, frozenset[str]] = WeakValueDictionary()
+
+    @property
+    def world(self) -> World:
+        return self._state[0]
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -93,6 +104,7 @@ class Directory:
 
     def entities(self) -> Iterator[EntityData]:
         """Every entity as it could be told again, to a directory of another vocabulary."""
+        self._settle_links()
         for type_name, table in self.records.items():
             decl = self._decl(type_name)
             for entity_id, record in table.items():
@@ -139,17 +151,40 @@ class Directory:
             self._change(change)
 
     def _change(self, change: Change) -> None:
-        put = {(e.type, e.id): (e, self._conform(e)) for e in change.put}
+        """Works everything out beside what is in force. The one assignment of world and links together is the
+        step: whoever is interrupted before it has changed nothing, and after it everything."""
+        self._settle_links()
+        put = self._told_once(change.put)
         gone = {key for key in change.remove if self._is_held(key) and key not in put}
-        put_rows = [(row.relation, self._row_key(row), row.until) for row in change.put_rows]
+        put_rows = self._told_rows_once(change.put_rows)
         gone_rows = [(row.relation, self._row_key(row)) for row in change.remove_rows]
         put = {key: told for key, told in put.items() if not self._is_as_told(key, *told)}
         links = {key: _once(entity.parents) for key, (entity, _) in put.items()}
-        self._refuse_cycles({**dict.fromkeys(gone, ()), **links})
-        records = self._next_records(put, gone, links)
+        above = {**dict.fromkeys(gone, ()), **links}
+        self._refuse_cycles(above)
+        records = self._next_records(put, gone, above)
         rows = self._next_rows(put_rows, gone_rows)
         if records or rows:
-            self._advance(records, rows)
+            self._advance(records, rows, {**dict.fromkeys(gone), **links})
+            self._settle_links()
+
+    def _told_once(self, entities: Iterable[EntityData]) -> dict[Key, tuple[EntityData, tuple[Any, ...]]]:
+        found: dict[Key, tuple[EntityData, tuple[Any, ...]]] = {}
+        for entity in entities:
+            key, values = (entity.type, entity.id), self._conform(entity)
+            before = found.setdefault(key, (entity, values))
+            if before[0] is not entity and (before[1], before[0].parents) != (values, entity.parents):
+                raise DirectoryError("told_twice", f"{key[0]} {shorten(key[1])} is told twice, and not as the same")
+        return found
+
+    def _told_rows_once(self, rows: Iterable[RowData]) -> list[tuple[str, RowKey, int]]:
+        found: dict[tuple[str, RowKey], int] = {}
+        for row in rows:
+            key = self._row_key(row)
+            if found.setdefault((row.relation, key), row.until) != row.until:
+                told = f"{row.relation}({', '.join(map(shorten, key))})"
+                raise DirectoryError("told_twice", f"{told} is told twice, with different ends")
+        return [(*key, until) for key, until in found.items()]
 
     def _is_held(self, key: Key) -> bool:
         self._decl(key[0])
@@ -159,26 +194,22 @@ class Directory:
         return self._is_held(key) and self._parents.get(key, ()) == _once(entity.parents) and self._values(key) == values
 
     def _next_records(
-        self, put: Mapping[Key, tuple[EntityData, tuple[Any, ...]]], gone: set[Key], links: Mapping[Key, tuple[Key, ...]]
+        self, put: Mapping[Key, tuple[EntityData, tuple[Any, ...]]], gone: set[Key], above: Mapping[Key, tuple[Key, ...]]
     ) -> dict[str, Mapping[str, EntityRecord]]:
-        """The tables that change. What is put, and everything below what is put or gone, becomes a new record."""
-        for key in gone:
-            self._link(key, ())
-            self._parents.pop(key, None)
-        for key, parents in links.items():
-            self._link(key, parents)
+        """The tables that change. What is put, and everything below what is put or gone, becomes a new record. `above`
+        has the parents of what is put or gone; those of others are as they were."""
         fresh: dict[str, dict[str, EntityRecord]] = {}
-        ancestors: dict[Key, dict[str, frozenset[str]]] = {}
-        for key in self._below([*put, *gone]):
+        ancestors: dict[Key, Ancestry] = {}
+        for key in self._below(above):
             if key in put or (key not in gone and key[1] in self.records[key[0]]):
                 values = put[key][1] if key in put else self._values(key)
-                record = make_record(self._decl(key[0]), key[1], next(_VERSIONS), values, self._ancestors(key, ancestors))
+                record = make_record(
+                    self._decl(key[0]), key[1], next(_VERSIONS), values, self._ancestors(key, above, ancestors)
+                )
                 fresh.setdefault(key[0], {})[key[1]] = record
         old: dict[str, list[str]] = {}
         for type_name, entity_id in gone:
             old.setdefault(type_name, []).append(entity_id)
-        if len(self._shared) > _SHARED_MAX:
-            self._shared.clear()
         return {n: changed(self.records[n], fresh.get(n, {}), old.get(n, ())) for n in {**fresh, **old}}
 
     def _next_rows(
@@ -196,10 +227,16 @@ class Directory:
         found = {n: changed(self.world.rows[n], fresh.get(n, {}), old.get(n, ())) for n in {**fresh, **old}}
         return {name: table for name, table in found.items() if fresh.get(name) or old.get(name)}
 
-    def _advance(self, records: Mapping[str, Mapping[str, EntityRecord]], rows: Mapping[str, Mapping[RowKey, int]]) -> None:
+    def _advance(
+        self,
+        records: Mapping[str, Mapping[str, EntityRecord]],
+        rows: Mapping[str, Mapping[RowKey, int]],
+        links: Mapping[Key, tuple[Key, ...] | None],
+    ) -> None:
         version = next(_VERSIONS)
         epochs = {**self.world.epochs, **dict.fromkeys([*records, *(f"rows {name}" for name in rows)], version)}
-        self.world = World(self.vocabulary, {**self.world.records, **records}, {**self.world.rows, **rows}, epochs, version)
+        world = World(self.vocabulary, {**self.world.records, **records}, {**self.world.rows, **rows}, epochs, version)
+        self._state = (world, links)
 
     # ---- conforming
 
@@ -236,14 +273,22 @@ class Directory:
 
     # ---- closure
 
-    def _link(self, key: Key, parents: tuple[Key, ...]) -> None:
-        for parent in self._parents.get(key, ()):
-            self._children[parent].discard(key)
-            if not self._children[parent]:
-                del self._children[parent]
-        for parent in parents:
-            self._children.setdefault(parent, set()).add(key)
-        self._parents[key] = parents
+    def _settle_links(self) -> None:
+        """Enters the links of the last change. May be done again, from wherever it was interrupted."""
+        world, links = self._state
+        for key, parents in links.items():
+            for parent in self._parents.get(key, ()):
+                children = self._children.get(parent, set())
+                children.discard(key)
+                if not children:
+                    self._children.pop(parent, None)
+            for parent in parents or ():
+                self._children.setdefault(parent, set()).add(key)
+            if parents is None:
+                self._parents.pop(key, None)
+            else:
+                self._parents[key] = parents
+        self._state = (world, {})
 
     def _refuse_cycles(self, fresh: Mapping[Key, tuple[Key, ...]]) -> None:
         state: dict[Key, int] = {}  # 1 on the path, 2 done
@@ -265,9 +310,9 @@ class Directory:
                     state[parent] = 1
                     path.append((parent, list(fresh.get(parent, self._parents.get(parent, ())))))
 
-    def _below(self, start: Iterable[Key]) -> list[Key]:
-        """The given entities and every entity below them."""
-        found = dict.fromkeys(start)
+    def _below(self, above: Mapping[Key, tuple[Key, ...]]) -> list[Key]:
+        """What gets new parents, and every entity below it. Old links are enough: below new ones it stands itself."""
+        found = dict.fromkeys(above)
         for key in (waiting := list(found)):
             for child in self._children.get(key, ()):
                 if child not in found:
@@ -275,31 +320,42 @@ class Directory:
                     waiting.append(child)
         return list(found)
 
-    def _ancestors(self, key: Key, memory: dict[Key, dict[str, frozenset[str]]]) -> dict[str, frozenset[str]]:
-        """Ancestor ids by type. Iterative, since a chain may be longer than Python's stack."""
+    def _ancestors(
+        self, key: Key, above: Mapping[Key, tuple[Key, ...]], memory: dict[Key, Ancestry]
+    ) -> dict[str, frozenset[str]]:
+        """Ancestor ids by type."""
         waiting = [key]
         while waiting:
             top = waiting[-1]
             if top in memory:
                 waiting.pop()
                 continue
-            parents = self._parents.get(top, ())
+            parents = above[top] if top in above else self._parents.get(top, ())
             missing = [p for p in parents if p not in memory]
             if missing:
                 waiting += missing
                 continue
             collected: dict[str, set[str]] = {}
+            depth = 0
             for parent in parents:
                 collected.setdefault(parent[0], set()).add(parent[1])
-                for type_name, ids in memory[parent].items():
+                depth = max(depth, memory[parent][0] + 1)
+                for type_name, ids in memory[parent][1].items():
                     collected.setdefault(type_name, set()).update(ids)
-            memory[top] = {name: self._share(frozenset(ids)) for name, ids in collected.items()}
+            if depth > ANCESTRY_MAX:
+                message = f"{top[0]} {shorten(top[1])} would have more than {ANCESTRY_MAX} steps of parents above it"
+                raise DirectoryError("too_deep", message)
+            memory[top] = (depth, {name: self._share(frozenset(ids)) for name, ids in collected.items()})
             waiting.pop()
-        return memory[key]
+        return memory[key][1]
 
     def _share(self, ids: frozenset[str]) -> frozenset[str]:
         """Siblings share one set: a million records have far fewer different ancestries."""
-        return self._shared.setdefault(ids, ids)
+        known = self._shared.get(mark := hash(ids))
+        if known == ids:
+            return known
+        self._shared[mark] = ids
+        return ids
 
     def _values(self, key: Key) -> tuple[Any, ...]:
         decl = self._decl(key[0])

@@ -43,7 +43,7 @@ def route_http(
     candidates = [
         (route, parameters)
         for route in program.http_routes
-        if route.method == method and route.host == _host(host)
+        if route.method == method and route.host == canonical_host(host)
         if (parameters := _match(route.path, segments)) is not None
     ]
     if not candidates:
@@ -69,7 +69,7 @@ def route_tcp(program: t.Program, destination: str) -> Routed:
     raise NotRouted("no_route", "no route for this destination")
 
 
-def _host(host: str) -> str:
+def canonical_host(host: str) -> str:
     """A host as routes write it: ASCII lower case, without one final dot; the default ports are not part of it."""
     if "@" in host or not host.isascii():
         raise NotRouted("malformed_host", "the host holds something that is not a host")

@@ -163,7 +163,7 @@ def _string(value: Any, where: str) -> str:
 
 def _time(value: Any, where: str) -> int:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise BadValue(f"{where}: a time without a zone")
         value = value.isoformat()
     if type(value) is not str:
@@ -176,7 +176,10 @@ def _time(value: Any, where: str) -> int:
 
 def _duration(value: Any, where: str) -> int:
     if isinstance(value, timedelta):
-        return value // timedelta(microseconds=1)
+        microseconds = value // timedelta(microseconds=1)
+        if not 0 <= microseconds <= INT_MAX:
+            raise BadValue(f"{where}: a duration is not negative, and of at most 292,000 years")
+        return microseconds
     if type(value) is not str:
         raise _wrong(value, where, "a duration such as `15m`")
     try:
@@ -252,6 +255,9 @@ def describe(value: Any) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
+        case int() | str() if type(value) not in (int, str):
+            kind = "an integer" if isinstance(value, int) else "a text"
+            return f"a {shorten(type(value).__name__)}, which is more than {kind}"
         case int():
             return "an integer" if abs(value) > INT_MAX else f"the integer {value}"
         case float():

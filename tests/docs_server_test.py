@@ -22,7 +22,7 @@ SERVER, DOCTOR = ((DOCS / name).read_text("utf-8") for name in ("server.md", "do
 def sections() -> list[tuple[str, type]]:
     found: list[tuple[str, type]] = []
     for name, kind in types_of(Config).items():
-        inner: list[Any] = [kind, *get_args(kind)]
+        inner: list[Any] = [kind, *get_args(kind)]  # users_from of a gate is told in its own row
         found += [(name, each) for each in inner if is_dataclass(each) and isinstance(each, type)]
     return found
 

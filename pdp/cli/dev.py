@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def svid(
     ttl: str = typer.Option("1h", "--ttl", help="How long it is valid."),
     jwt: bool = typer.Option(False, "--jwt", help="Issue a JWT-SVID in place of a certificate."),
     audience: str = typer.Option("", "--audience", help="Whom the token is for; needed with --jwt."),
+    dns: list[str] = typer.Option([], "--dns", help="A DNS name beside the ID; Python's gRPC clients ask a server for one."),
     malformed: str = typer.Option("", "--malformed", help="Get one thing wrong; `list` prints the names."),
     format: Format = _FORMAT,
 ) -> None:
@@ -76,6 +78,8 @@ def svid(
         raise typer.Exit(OK)
     if malformed and malformed not in kinds:
         raise PdpError("invalid_argument", f"--malformed: there is no `{malformed[:60]}`; `--malformed list` prints all")
+    if dns and (jwt or malformed):
+        raise PdpError("invalid_argument", "--dns is for a certificate that is in order")
     if jwt != bool(audience):
         raise PdpError("invalid_argument", "--jwt and --audience go together")
     domain = open_domain(ca)
@@ -89,7 +93,7 @@ def svid(
     if jwt:
         written = _write_token(out, domain.token(spiffe_id, audience, now_us, ttl_us, malformed or None), domain)
     else:
-        written = _write_certificate(out, spiffe_id, domain, now_us, ttl_us, malformed or None)
+        written = _write_certificate(out, spiffe_id, domain, now_us, ttl_us, malformed or None, dns)
     facts = {"id": spiffe_id, "not_after": format_instant((now_us + ttl_us) // 1_000_000 * 1_000_000)}
     if malformed:
         facts |= {"malformed": malformed, "refused_as": kinds[malformed]}
@@ -97,12 +101,18 @@ def svid(
 
 
 def _write_certificate(
-    out: Path, spiffe_id: str, domain: DevDomain, now_us: int, ttl_us: int, malformed: str | None
+    out: Path, spiffe_id: str, domain: DevDomain, now_us: int, ttl_us: int, malformed: str | None, dns: list[str]
 ) -> list[Path]:
     from pdp.store.dev_domain import new_key, new_weak_key, private_pem, write_files
 
     key = new_weak_key() if malformed == "weak-key" else new_key()
     chain = domain.certificates(spiffe_id, key.public_key(), now_us, ttl_us, malformed)
+    if dns:
+        shape = domain.shape(spiffe_id, now_us, ttl_us)
+        try:
+            chain = domain.issue(replace(shape, leaf=replace(shape.leaf, dns=tuple(dns))), key.public_key())
+        except ValueError as error:  # of cryptography: not a name in ASCII
+            raise PdpError("invalid_argument", f"--dns: {error}") from None
     public = {"svid.pem": b"".join(map(_pem, chain)), "bundle.pem": domain.bundle_pem()}
     return write_files(out, public, {"svid.key": private_pem(key)})
 

@@ -86,6 +86,7 @@ def revoke(
     opener: str | None = typer.Option(None, "--opener", help="Everything that this workload has opened."),
     reason: str = typer.Option("", "--reason", help="Why; needed, but with --plan."),
     plan: bool = typer.Option(False, "--plan", help="Say what would end, and end nothing."),
+    lift: bool = typer.Option(False, "--lift", help="Take a revocation back; what it ended stays ended."),
     server: str = SERVER,
     tls_cert: Path | None = TLS_CERT,
     key: Path | None = KEY,
@@ -103,9 +104,9 @@ def revoke(
     if len(given) != 1:
         options = "--grant, --task, --workload, --cert, --gate, --domain or --opener"
         raise PdpError("invalid_argument", f"one thing is revoked at a time: exactly one of {options}")
-    message = PDP.RevokeRequest(why=reason, plan=plan, **given)
+    message = PDP.RevokeRequest(why=reason, plan=plan, lift=lift, **given)
     answer = ask(connect(server, tls_cert, key, ca, server_name, caller), ADMIN, "Revoke", message, format)
-    show(answer, format, stopped_json, lambda a: _lines(a, "would end" if plan else "ended"))
+    show(answer, format, stopped_json, lambda a: "lifted" if lift else _lines(a, "would end" if plan else "ended"))
     raise typer.Exit(OK)
 
 

@@ -10,16 +10,18 @@ next time it goes to the large one at once.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from language import FOREVER, Result
 from pdp.engine.key import Key
 
 ENTRIES_MAX = 65_536
-KEY_WEIGHT_MAX = 4_096  # what a caller tells can be large; such a key is not kept
+KEY_WEIGHT_MAX = 4_096  # bytes; what a caller tells can be large, and such a key is not kept
 _WAITING_SHARE = 10  # a tenth of the entries wait
+_NEVER = object()
 
 
 class Entry:
@@ -41,24 +43,46 @@ class CacheStats:
     kept: int = 0
     evicted: int = 0
     refused: int = 0  # in error, or of a key too large
+    passed: int = 0  # not kept, since another thread was keeping just then
+
+
+class Guard(Protocol):
+    """A lock, of which only the try is used: nobody who asks ever waits."""
+
+    def acquire(self, blocking: bool = True) -> bool: ...
+    def release(self) -> None: ...
+
+
+class Unguarded:
+    """For those who ask from one thread."""
+
+    def acquire(self, blocking: bool = True) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 class DecisionCache:
     """Readers take no lock: each operation on the entries is atomic, and an entry's interval and result never change.
 
-    Who asks from several threads gives a lock as `guard`; it is held while an entry is put, never while one is looked up.
+    Who asks from several threads gives a lock as `guard`. It is tried when an entry is put and never waited for: who finds
+    it taken keeps nothing. So neither a signal handler that asks, nor a process forked while somebody held it, can hang.
+
+    INVARIANT: every entry's key is in a queue. What is interrupted between two steps leaves at most a key twice in a queue,
+    or one without an entry; both are passed over when they are met.
     """
 
     def __init__(
         self,
         entries_max: int = ENTRIES_MAX,
         denials_us: int = FOREVER,
-        guard: AbstractContextManager[object] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.entries_max = entries_max
         self.stats = CacheStats()
         self._denials_us = denials_us
-        self._guard = guard if guard is not None else nullcontext()
+        self.guard = guard if guard is not None else Unguarded()
         self._entries: dict[Key, Entry] = {}
         self._waiting: deque[Key] = deque()
         self._settled: deque[Key] = deque()
@@ -90,41 +114,47 @@ class DecisionCache:
             self.stats.refused += 1
             return None
         entry = Entry(now, until, result)
-        with self._guard:
-            known = self._entries.get(key)
-            self._entries[key] = entry
-            if known is not None:
-                entry.asked_again = known.asked_again
-                return entry
-            self.stats.kept += 1
-            mark = hash(key)
-            if mark in self._left:
-                del self._left[mark]
-                self._settled.append(key)
-            else:
-                self._waiting.append(key)
-            while len(self._entries) > self.entries_max:
-                self._evict()
+        guard = self.guard
+        if not guard.acquire(blocking=False):
+            self.stats.passed += 1
+            return None
+        try:
+            self._put(key, entry)
+        finally:
+            guard.release()
         return entry
 
+    def _put(self, key: Key, entry: Entry) -> None:
+        known = self._entries.get(key)
+        if known is not None:
+            entry.asked_again = known.asked_again
+            self._entries[key] = entry
+            return
+        waited = self._left.pop(hash(key), _NEVER) is None
+        (self._settled if waited else self._waiting).append(key)
+        self._entries[key] = entry
+        self.stats.kept += 1
+        while len(self._entries) > self.entries_max:
+            self._evict()
+
     def _evict(self) -> None:
-        if (self._waiting and len(self._waiting) * _WAITING_SHARE >= self.entries_max) or not self._settled:
-            key = self._waiting.popleft()
-            if self._entries[key].asked_again:
-                self._entries[key].asked_again = False
-                self._settled.append(key)
-                return
-            self._left[hash(key)] = None
-            if len(self._left) > self.entries_max:
-                del self._left[next(iter(self._left))]
-        else:
-            key = self._settled.popleft()
-            if self._entries[key].asked_again:
-                self._entries[key].asked_again = False
-                self._settled.append(key)
-                return
-        del self._entries[key]
-        self.stats.evicted += 1
+        waiting = (self._waiting and len(self._waiting) * _WAITING_SHARE >= self.entries_max) or not self._settled
+        queue = self._waiting if waiting else self._settled
+        key = queue[0]
+        entry = self._entries.get(key)
+        if entry is not None and entry.asked_again:
+            entry.asked_again = False
+            self._settled.append(key)
+            queue.popleft()
+            return
+        if entry is not None:
+            if waiting:
+                self._left[hash(key)] = None
+                if len(self._left) > self.entries_max:
+                    del self._left[next(iter(self._left))]
+            del self._entries[key]
+            self.stats.evicted += 1
+        queue.popleft()
 
 
 def is_certain(result: Result) -> bool:
@@ -132,11 +162,10 @@ def is_certain(result: Result) -> bool:
 
 
 def weight(part: object) -> int:
-    """About how many bytes a key holds on to. Records of the directory are in it as versions; what callers tell is whole."""
-    if isinstance(part, str):
-        return len(part)
+    """How many bytes a key holds on to. Records of the directory are in it as versions; what callers tell is whole."""
+    size = sys.getsizeof(part)
     if isinstance(part, tuple | frozenset):
-        return 8 * len(part) + sum(map(weight, part))
+        return size + sum(map(weight, part))
     if isinstance(part, dict):
-        return sum(weight(k) + weight(v) + 16 for k, v in part.items())
-    return 8
+        return size + sum(weight(k) + weight(v) for k, v in part.items())
+    return size

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
+from weakref import ref
 
 from language import Answer, Asked, BadValue, Inputs, Refusal, RequestData, Result, Vocabulary, assemble, conform_request
 from pdp.engine.key import Key
 from pdp.engine.snapshot import PreparedLeaf, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision, Settled
-from pdp.model.request import Credential, Request, credential_of
+from pdp.model.request import Credential, NoMemo, Request, credential_of
 
 LONG_AGO = -(2**63)
 
@@ -35,7 +36,7 @@ class Question(NamedTuple):
 class Bound:
     """A question bound to one snapshot: everything of a decision but the moment."""
 
-    __slots__ = ("arguments", "ended_by", "ends", "inputs", "key", "leaf", "opens", "question")
+    __slots__ = ("__weakref__", "arguments", "ended_by", "ends", "inputs", "key", "leaf", "opens", "question")
 
     def __init__(self, question: Question, leaf: PreparedLeaf, inputs: Inputs, opens: int) -> None:
         self.question = question
@@ -48,20 +49,37 @@ class Bound:
         self.ended_by = question.ended_by
 
 
+class Anchor:
+    """By it a snapshot knows what it has bound for a request, for as long as the request lives."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Memo:
     """What a prebuilt request remembers: under which snapshot it was asked last, and what was decided, in which interval.
 
     INVARIANT: an answer is used for this snapshot only, and a snapshot changes with policy, data and revocations alike.
+    It keeps neither the snapshot nor what was bound to it: a request that nobody asks again would hold on to old tables for
+    as long as it lives.
     """
 
-    __slots__ = ("bound", "closes", "opens", "settled", "snapshot")
+    __slots__ = ("anchor", "bound", "closes", "mark", "opens", "question", "settled")
 
-    def __init__(self, snapshot: Snapshot, bound: Bound, settled: Settled, opens: int, closes: int) -> None:
-        self.snapshot = snapshot
-        self.bound = bound
+    def __init__(self, snapshot: Snapshot, bound: Bound, anchor: Anchor, settled: Settled, opens: int, closes: int) -> None:
+        self.mark = snapshot.mark
+        self.bound = ref(bound)
+        self.anchor = anchor
+        self.question = bound.question
         self.settled = settled
         self.opens = opens
         self.closes = closes
+
+    def bound_in(self, snapshot: Snapshot, now: int) -> Bound | None:
+        """The question as it is bound to this snapshot, if it holds at this moment."""
+        if self.mark is not snapshot.mark:
+            return None
+        bound = self.bound()
+        return bound if bound is not None and bound.opens <= now < bound.ends else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +99,28 @@ class Decider:
 
     def decide(self, snapshot: Snapshot, request: Request, now: int) -> Decision:
         """A decision about a prebuilt request, which remembers what was worked out for it."""
-        memo: Memo = request.memo
+        memo: Memo | NoMemo = request.memo
+        bound = memo.bound_in(snapshot, now)
         try:
-            if memo.snapshot is snapshot and (bound := memo.bound).opens <= now < bound.ends:
-                if snapshot.policy.cache is None:
-                    return Decision(settle_quickly(snapshot, bound, now), next(self.numbers))
-            else:
+            if bound is None:
                 bound = bind(snapshot, _question(snapshot, request), now)
+            elif snapshot.policy.cache is None:
+                return Decision(settle_quickly(snapshot, bound, now), next(self.numbers))
             settled, opens, closes = self._settle(snapshot, bound, now)
         except Refusal as refusal:
             return self._number(snapshot.policy.refused(refusal))
-        object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
+        _remember(request, snapshot, bound, settled, opens, closes)
         return Decision(settled, next(self.numbers))
 
     def decide_and_tell(self, snapshot: Snapshot, request: Request, now: int) -> tuple[Decision, Inputs | None]:
         """The same, with what was decided from; None when it was refused before policy."""
         try:
-            bound = self._bound(snapshot, request, now)
+            bound = request.memo.bound_in(snapshot, now) or bind(snapshot, _question(snapshot, request), now)
             settled, opens, closes = self._settle(snapshot, bound, now)
         except Refusal as refusal:
             return self._number(snapshot.policy.refused(refusal)), None
-        object.__setattr__(request, "memo", Memo(snapshot, bound, settled, opens, closes))
+        _remember(request, snapshot, bound, settled, opens, closes)
         return self._number(settled), bound.inputs
-
-    def _bound(self, snapshot: Snapshot, request: Request, now: int) -> Bound:
-        memo = request.memo
-        if isinstance(memo, Memo) and memo.snapshot is snapshot and memo.bound.opens <= now < memo.bound.question.ends:
-            return memo.bound
-        return bind(snapshot, _question(snapshot, request), now)
 
     def decide_once(self, snapshot: Snapshot, told: RequestData, credential: Credential | None, now: int) -> Decision:
         """A decision about a request that nobody keeps."""
@@ -157,9 +169,16 @@ class Decider:
 def _question(snapshot: Snapshot, request: Request) -> Question:
     """As it was understood before, when that was by the same vocabulary."""
     memo = request.memo
-    if isinstance(memo, Memo) and memo.bound.question.vocabulary is snapshot.world.vocabulary:
-        return memo.bound.question
+    if isinstance(memo, Memo) and memo.question.vocabulary is snapshot.world.vocabulary:
+        return memo.question
     return understand(snapshot, request.data(), credential_of(request.workload))
+
+
+def _remember(request: Request, snapshot: Snapshot, bound: Bound, settled: Settled, opens: int, closes: int) -> None:
+    memo = request.memo
+    anchor = memo.anchor if isinstance(memo, Memo) else Anchor()
+    snapshot.bounds[anchor] = bound
+    object.__setattr__(request, "memo", Memo(snapshot, bound, anchor, settled, opens, closes))
 
 
 def bind(snapshot: Snapshot, question: Question, now: int) -> Bound:

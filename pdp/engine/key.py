@@ -3,6 +3,9 @@
 Made from the footprint that the compiler derived. Every position of a key has one static type, since inputs were
 conformed to the vocabulary, so `1` and `True` never meet; keys are compared in full, never by a digest. Versions and epochs
 are given once in a process, so that a key of an older world can never be met again.
+
+Numbers that callers tell stand in it as texts: Python's hash of a number, and of a tuple or set of them, can be computed by
+anybody, who could then have thousands of keys share one; its hash of a text is salted in each process.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ def _record(of: Part) -> Part:
 
     def part(inputs: Inputs) -> Any:
         record = of(inputs)
-        return record[0] or record if record else record
+        return record[0] or salted(record) if record else record
 
     return part
 
@@ -63,6 +66,18 @@ def _field(of: Part, index: int) -> Part:
 
     def part(inputs: Inputs) -> Any:
         fields = of(inputs)
-        return None if fields is None or len(fields) <= index else fields[index]
+        return None if fields is None or len(fields) <= index else salted(fields[index])
 
     return part
+
+
+def salted(value: Any) -> Any:
+    """The value, its numbers as texts. Of one type no two values become one."""
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is tuple:
+        return tuple([salted(each) for each in value])
+    if kind is frozenset:
+        return frozenset([salted(each) for each in value])
+    return value

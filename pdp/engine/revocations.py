@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from language import RequestData, changed, shorten
+from language import BadValue, RequestData, changed, conform_id, describe, is_spiffe_id, shorten, spiffe_segments
 from pdp.errors import PdpError
 from pdp.model.request import Credential
 
@@ -30,6 +30,8 @@ class Revocations:
     reasons: Mapping[Noun, str] = field(default_factory=dict)
 
     def revoke(self, noun: str, name: str, why: str) -> Revocations:
+        if type(why) is not str:
+            raise PdpError("invalid_argument", f"the reason of a revocation is a text, found {describe(why)}")
         return Revocations(changed(self.reasons, {_noun(noun, name): why}))
 
     def lift(self, noun: str, name: str) -> Revocations:
@@ -54,10 +56,42 @@ class Revocations:
         return None
 
 
+def demand_name(noun: str, name: str) -> None:
+    """Refuses a name that nothing of this noun can have: such a revocation would be taken, and stop nobody."""
+    _noun(noun, name)
+    if not _IS_NAME[noun](name):
+        raise PdpError("invalid_argument", f"`{shorten(name)}` {_EXPECTED.get(noun, 'is not an id')}, so it names no {noun}")
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return bool(conform_id(name, "name"))
+    except BadValue:
+        return False
+
+
+def _is_domain(name: str) -> bool:
+    return spiffe_segments(f"spiffe://{name}") == (name,)
+
+
+_IS_NAME: Mapping[str, Callable[[str], bool]] = {
+    "task": _is_id,
+    "credential": bool,
+    "workload": is_spiffe_id,
+    "trust_domain": _is_domain,
+    "gate": is_spiffe_id,
+    "opener": is_spiffe_id,
+}
+_EXPECTED = {
+    **dict.fromkeys(("workload", "gate", "opener"), "is not a SPIFFE ID"),
+    "trust_domain": "is not a trust domain such as `desk.example`",
+}
+
+
 def _noun(noun: str, name: str) -> Noun:
-    if noun not in NOUNS:
-        raise PdpError("invalid_argument", f"`{noun}` cannot be revoked; known are {', '.join(NOUNS)}")
-    if not isinstance(name, str) or not name:
+    if type(noun) is not str or noun not in NOUNS:
+        raise PdpError("invalid_argument", f"`{shorten(noun)}` cannot be revoked; known are {', '.join(NOUNS)}")
+    if type(name) is not str or not name:
         raise PdpError("invalid_argument", f"the {noun} to revoke is named by a text")
     return noun, name
 
@@ -67,6 +101,8 @@ def _stands_on(request: RequestData, credential: Credential | None) -> Iterator[
         yield "task", request.task.id
         if request.task.parent is not None:
             yield "task", request.task.parent
+        for above in request.task.chain:
+            yield "task", above
         if request.task.opener is not None:
             yield "opener", request.task.opener
     if credential is not None and credential.name is not None:

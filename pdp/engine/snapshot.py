@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from language import FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Refusal, Result, World
 from pdp.engine.cache import DecisionCache
@@ -80,3 +81,7 @@ class Snapshot:
     policy: Policy
     world: World
     revoked: Revocations = field(default_factory=Revocations)
+    #: Questions that were bound to it, by what keeps them: they go with the request, or with the snapshot.
+    bounds: WeakKeyDictionary[Any, Any] = field(default_factory=WeakKeyDictionary, repr=False)
+    #: What names it, for those who must not keep it.
+    mark: object = field(default_factory=object, repr=False)

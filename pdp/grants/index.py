@@ -16,6 +16,7 @@ from pdp.grants.store import Changes, Record
 
 Ids = frozenset[str]
 Groups = Mapping[str, Ids]
+Fresh = dict[str, set[str]]  # groups that change
 NONE: Ids = frozenset()
 
 
@@ -124,21 +125,19 @@ class Index:
 
     def _is_news(self, there: Grant | Tombstone | None, record: Grant | Tombstone) -> bool:
         """INVARIANT: an end is absorbing here too, whatever the order in which records come."""
-        if there is None:
-            return True
+        if there is None or isinstance(record, Tombstone):
+            return not isinstance(there, Tombstone)
         if isinstance(there, Tombstone):
             return False
-        if there.is_over:
-            return isinstance(record, Tombstone) or (record.is_over and record.revision > there.revision)
+        if there.is_over or record.is_over:
+            return record.is_over and (not there.is_over or record.revision > there.revision)
         return record.revision > there.revision
 
-    def _groups(
-        self, fresh: Mapping[str, Grant | Tombstone]
-    ) -> tuple[Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids], Mapping[str, Ids]]:
-        tasks: dict[str, Ids] = {}
-        holders: dict[str, Ids] = {}
-        children: dict[str, Ids] = {}
-        certificates: dict[str, Ids] = {}
+    def _groups(self, fresh: Mapping[str, Grant | Tombstone]) -> tuple[Groups, Groups, Groups, Groups]:
+        tasks: Fresh = {}
+        holders: Fresh = {}
+        children: Fresh = {}
+        certificates: Fresh = {}
         for grant_id, record in fresh.items():
             before = self.grants.get(grant_id)
             grant = record if isinstance(record, Grant) else before
@@ -168,15 +167,24 @@ class Index:
         )
 
 
-def _put(fresh: dict[str, Ids], old: Mapping[str, Ids], key: str, grant_id: str) -> None:
-    fresh[key] = fresh.get(key, old.get(key, NONE)) | {grant_id}
+def _put(fresh: Fresh, old: Groups, key: str, grant_id: str) -> None:
+    _group(fresh, old, key).add(grant_id)
 
 
-def _take(fresh: dict[str, Ids], old: Mapping[str, Ids], key: str, grant_id: str) -> None:
-    fresh[key] = fresh.get(key, old.get(key, NONE)) - {grant_id}
+def _take(fresh: Fresh, old: Groups, key: str, grant_id: str) -> None:
+    _group(fresh, old, key).discard(grant_id)
 
 
-def _merged(old: Mapping[str, Ids], fresh: Mapping[str, Ids]) -> Mapping[str, Ids]:
+def _group(fresh: Fresh, old: Groups, key: str) -> set[str]:
+    """A group as it will be: copied once, however many of the records are of it."""
+    found = fresh.get(key)
+    if found is None:
+        found = fresh[key] = set(old.get(key, NONE))
+    return found
+
+
+def _merged(old: Groups, fresh: Fresh) -> Groups:
     if all(old.get(key, NONE) == ids for key, ids in fresh.items()):
         return old
-    return changed(old, {key: ids for key, ids in fresh.items() if ids}, [key for key, ids in fresh.items() if not ids])
+    full = {key: frozenset(ids) for key, ids in fresh.items() if ids}
+    return changed(old, full, [key for key, ids in fresh.items() if not ids])

@@ -99,6 +99,7 @@ update_incomplete           B-9   a message of the Workload API lacks a field th
 
 domain_not_asserted         E-1   the gate may not show workloads of this trust domain
 principal_mismatch          E-2   the gate takes the peer for somebody whom its certificate does not name
+path_not_verified           E-3   only the leaf came, it does not verify alone, and the gate may not vouch for its path
 """)
 
 _KINDS = ("ID", "X", "J", "W", "B", "E")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pdp.identity.jwt_svid import VerifiedToken, refuse_unbound
+from pdp.identity.options import Options
 from pdp.identity.refusals import Refused
 from pdp.identity.remembered import ENTRIES_MAX, Remembered, Verifier, digest_of
 from pdp.identity.trust import TrustStore
-from pdp.identity.x509_svid import Side, VerifiedWorkload, accept_leaf
+from pdp.identity.x509_svid import Side, VerifiedWorkload, accept_leaf, verify_x509_svid
 from pdp.model.ask import Shown
 from pdp.model.gates import Gate
 
@@ -14,12 +15,13 @@ from pdp.model.gates import Gate
 class ShownVerifier:
     """Verifies what gates were shown, each credential once for as long as it holds.
 
-    Leaves whose path is a gate's word are remembered by themselves: that a gate vouched for one does not make it verified
-    for a gate that may not.
+    There is a memory for each way to verify, so that what was shown before in another way changes no answer: a leaf whose
+    path is a gate's word is not thereby verified for a gate that may not vouch.
     """
 
     def __init__(self, verifier: Verifier, entries_max: int = ENTRIES_MAX) -> None:
-        self.verifier = verifier
+        self.verifier = verifier  # whole paths, and tokens
+        self.alone: Remembered[VerifiedWorkload] = Remembered(entries_max)
         self.vouched: Remembered[VerifiedWorkload] = Remembered(entries_max)
 
     def verify(self, shown: Shown, gate: Gate, trust: TrustStore, now: int) -> VerifiedWorkload | VerifiedToken:
@@ -38,11 +40,24 @@ class ShownVerifier:
         return found
 
     def _peer(self, shown: Shown, gate: Gate, trust: TrustStore, now: int) -> VerifiedWorkload:
-        if shown.whole_path or not gate.leaf_only:
+        if shown.whole_path:
             return self.verifier.workload(shown.certificates, trust, now)
-        digest = digest_of(shown.certificates[0])
-        found = self.vouched.recall(digest, trust, now)
+        leaf, options = shown.certificates[0], self.verifier.options
+        digest = digest_of(leaf)
+        memory = self.vouched if gate.vouches else self.alone
+        found = memory.recall(digest, trust, now)
         if found is None:
-            found = accept_leaf(shown.certificates[0], trust, now, self.verifier.options, Side.CLIENT)
-            self.vouched.keep(digest, found)
+            take = accept_leaf if gate.vouches else _verify_alone
+            found = take(leaf, trust, now, options, Side.CLIENT)
+            memory.keep(digest, found)
         return found
+
+
+def _verify_alone(leaf: bytes, trust: TrustStore, now: int, options: Options, side: Side) -> VerifiedWorkload:
+    """A leaf without its path, which is whole where an authority signed it."""
+    try:
+        return verify_x509_svid((leaf,), trust, now, options, side)
+    except Refused as error:
+        if error.code != "untrusted_issuer":
+            raise
+    raise Refused("path_not_verified")

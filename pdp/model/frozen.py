@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pdp.errors import PdpError
 
 DEPTH_MAX = 32
 _PLAIN = frozenset({str, int, bool, type(None)})  # most of what is told, and it cannot be changed
+
+
+class FrozenDict(Mapping[str, Any]):
+    """A mapping that cannot be changed, and that can be hashed, copied and pickled as a value can."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Mapping[str, Any]) -> None:
+        self._of = dict(of)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._of[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._of.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._of)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (self._of,)
 
 
 def frozen(value: Any, depth: int = 0) -> Any:
@@ -19,7 +45,7 @@ def frozen(value: Any, depth: int = 0) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Mapping):
-        return MappingProxyType({key: frozen(each, depth + 1) for key, each in value.items()})
+        return FrozenDict({key: frozen(each, depth + 1) for key, each in value.items()})
     if isinstance(value, list | tuple):
         return tuple([frozen(each, depth + 1) for each in value])
     if isinstance(value, set | frozenset):

@@ -58,8 +58,8 @@ class Gate:
     users: frozenset[str] = frozenset()
     users_from: UsersFrom | None = None
     xfcc: Xfcc = Xfcc.IGNORE
-    #: Whether a leaf will do whose path only the gate has verified (E-3).
-    leaf_only: bool = True
+    #: Whether its word is taken for the path above a leaf, where only the leaf came and it does not verify alone (E-3).
+    vouches: bool = False
     bearer: Bearer = Bearer.IGNORE
     #: Whether it may say where a request came from.
     location: bool = False

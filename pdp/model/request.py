@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 from language import FOREVER, LATEST, BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
 from pdp.errors import PdpError
-from pdp.model.frozen import frozen
+from pdp.model.frozen import FrozenDict, frozen
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = FrozenDict({})
 _NO_FACTS: frozenset[str] = frozenset()
 
 
-class _NoMemo:
+class NoMemo:
     """Stands where no engine was asked yet."""
 
-    snapshot = None
+    mark = None
+
+    def bound_in(self, snapshot: object, now: int) -> None:
+        """Nothing that was understood."""
 
 
-NO_MEMO = _NoMemo()
+NO_MEMO = NoMemo()
 
 
 def _freeze(holder: object, *names: str) -> None:
@@ -78,12 +80,13 @@ class Task:
     parent: str | None = None
     state: str = "active"
     covers: bool = True  # whether the grant's own scope, narrower than its kind's, covers what is asked
+    chain: Sequence[str] = ()  # ids of every task above it; a revocation of one that is not told reaches nobody
 
     def __post_init__(self) -> None:
-        _freeze(self, "attributes", "proof")
+        _freeze(self, "attributes", "proof", "chain")
 
 
-EntityLike = Resource | tuple[str, str] | Sequence[str]
+EntityLike = Resource | tuple[str, str] | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,16 @@ class Request:
     gate: Mapping[str, Any] | None = None
     location: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     proof: Sequence[str] | frozenset[str] = ()
-    memo: Any = field(default=NO_MEMO, init=False, repr=False, compare=False)  # the engine's; see pdp/engine/memo.py
+    memo: Any = field(
+        default=NO_MEMO, init=False, repr=False, compare=False
+    )  # the engine's; see `Memo` in pdp/engine/decide.py
 
     def __post_init__(self) -> None:
         _freeze(self, "resource", "user", "context", "gate", "location", "proof")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        told = (self.action, self.resource, self.workload, self.user, self.task, self.context, self.gate, self.location)
+        return Request, (*told, self.proof)  # what an engine remembers with it stays where the engine is
 
     def data(self) -> RequestData:
         """The request in the form that the language takes; PdpError when it has not even the shape of one."""
@@ -132,12 +141,12 @@ def request_data(
     proof: object,
 ) -> RequestData:
     """What was asked in the form that the language takes."""
-    if not isinstance(action, str):
+    if type(action) is not str:  # exactly: a subclass may equal whatever it likes, and stand in a key for another
         raise _bad("action", action, "an action's name")
     entity, told = _entity(resource, "resource")
     owner, owner_told = _entity(user, "user") if user is not None else (None, False)
     named, process = (workload.id, workload.process) if isinstance(workload, Workload) else (workload, None)
-    if named is not None and not isinstance(named, str):
+    if named is not None and type(named) is not str:
         raise _bad("workload", named, "a SPIFFE ID")
     grant = None if task is None else _task(task)
     return RequestData(
@@ -157,7 +166,7 @@ def credential_of(workload: object) -> Credential | None:
     """What vouches for the workload, and until when."""
     if not isinstance(workload, Workload) or (workload.credential is None and workload.ends is None):
         return None
-    if workload.credential is not None and not isinstance(workload.credential, str):
+    if workload.credential is not None and type(workload.credential) is not str:
         raise _bad("workload.credential", workload.credential, "a credential's name")
     return Credential(workload.credential, FOREVER if workload.ends is None else moment(workload.ends, "workload.ends"))
 
@@ -169,21 +178,28 @@ def _bad(where: str, found: object, expected: str) -> PdpError:
 def _entity(value: object, where: str) -> tuple[EntityData, bool]:
     if isinstance(value, Resource):
         told = value.attributes is not None or value.parents is not None
-        parents = tuple(_reference(p, f"{where}.parents") for p in value.parents or ())
+        parents = _parents(value.parents, where)
         type_name, entity_id = _reference((value.type, value.id), where)
         return EntityData(type_name, entity_id, value.attributes or NOTHING, parents), told
     return EntityData(*_reference(value, where), NOTHING, ()), False
 
 
+def _parents(parents: object, where: str) -> tuple[tuple[str, str], ...]:
+    if parents is not None and not isinstance(parents, list | tuple):
+        raise _bad(f"{where}.parents", parents, 'a list of ("Type", "id")')
+    return tuple([_reference(p, f"{where}.parents") for p in parents or ()])
+
+
 def _reference(value: object, where: str) -> tuple[str, str]:
-    # The usual shape first: a class pattern raises and catches an error for each text that it meets.
+    # The usual shape first: it is met for every text of every question.
     if type(value) is tuple and len(value) == 2 and type(value[0]) is str and type(value[1]) is str:
         return value
-    match value:
-        case (str(type_name), str(entity_id)):
-            return type_name, entity_id
-        case _:
-            raise _bad(where, value, '("Type", "id")')
+    if not isinstance(value, list | tuple) or len(value) != 2:  # other sequences would not be copied into a request
+        raise _bad(where, value, '("Type", "id")')
+    type_name, entity_id = value
+    if type(type_name) is not str or type(entity_id) is not str:
+        raise _bad(where, entity_id if type(type_name) is str else type_name, "a plain text")
+    return type_name, entity_id
 
 
 def _task(task: object) -> TaskData:
@@ -211,15 +227,20 @@ def _task(task: object) -> TaskData:
         task.parent,
         task.state,
         task.covers,
+        _chain(task.chain),
     )
+
+
+def _chain(tasks: object) -> tuple[str, ...]:
+    if not isinstance(tasks, list | tuple) or not all(type(t) is str for t in tasks):
+        raise _bad("task.chain", tasks, "a list of ids of tasks")
+    return tuple(tasks)
 
 
 def _proof(facts: object) -> frozenset[str]:
     if facts == ():
         return _NO_FACTS
-    if isinstance(facts, str) or not isinstance(facts, list | tuple | set | frozenset):
-        raise _bad("proof", facts, "a list of proven facts")
-    if not all(isinstance(f, str) for f in facts):
+    if not isinstance(facts, list | tuple | set | frozenset) or not all(type(f) is str for f in facts):
         raise _bad("proof", facts, "a list of proven facts")
     return frozenset(facts)
 
@@ -230,7 +251,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def moment(value: object, where: str) -> int:
     """Microseconds since the epoch of a time with a zone, an RFC 3339 text, or microseconds."""
     if isinstance(value, datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise PdpError("invalid_request", f"{where}: a time without a zone")
         delta = value - _EPOCH
         value = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

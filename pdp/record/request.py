@@ -71,6 +71,8 @@ def _task(task: Task, masking: Masking) -> dict[str, Any]:
     told = {name: tell(value, masking) for name in _TASK_PLAIN if (value := getattr(task, name)) is not None}
     if task.depth:
         told["depth"] = tell(task.depth, masking)
+    if task.chain:
+        told["chain"] = tell(task.chain, masking)
     if task.covers is not True:
         told["covers"] = tell(task.covers, masking)
     if task.proof:

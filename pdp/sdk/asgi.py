@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from language import NotRouted, route_http
+from language import NotRouted, canonical_host, route_http
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
 from pdp.model.request import Request
 from pdp.sdk.engine import Engine
 from pdp.sdk.subject import Subject, told
+from pdp.sdk.written import changes_when_converted
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,12 +39,21 @@ REASONS = {
     "no_raw_path": "the server does not say what path was sent",
     "malformed_header": "a header is not UTF-8",
     "unknown_host": "the host is none of this application's",
+    "ambiguous_text": "the application may take the value for a number or a UUID, which is written otherwise",
     "subject_failed": "it could not be told on whose behalf the request is made",
     "refused": "the request could not be decided",
 }
 
 #: A refusal whose cause is the shape of the request; the others are denials.
-_MALFORMED = ("malformed_path", "malformed_host", "malformed_query", "malformed_header", "missing_value", "ambiguous_value")
+_MALFORMED = (
+    "malformed_path",
+    "malformed_host",
+    "malformed_query",
+    "malformed_header",
+    "missing_value",
+    "ambiguous_value",
+    "ambiguous_text",
+)
 _POLICY_VIOLATION = 1008
 _RELOADS_MAX = 3
 
@@ -72,8 +82,9 @@ class DecisionMiddleware:
     """Decides each request, and passes on only what is allowed; the decision is then `scope["state"]["decision"]`.
 
     `subject` is told the scope and says on whose behalf the request is made, after verifying it; None is nobody.
-    `hosts` are the values of the Host header that this application answers to, in lower case; None leaves it to the routes.
+    `hosts` are the values of the Host header that this application answers to; None leaves it to the routes.
     `root_path` is where the application is mounted. What is decided is the whole path as it was sent, with it.
+    `as_text` says that the application takes what routes name as it is written, and makes no number or UUID of it.
     """
 
     def __init__(
@@ -85,15 +96,19 @@ class DecisionMiddleware:
         gate: Mapping[str, Any] | None = None,
         hosts: Collection[str] | None = None,
         root_path: str = "",
+        as_text: bool = False,
     ) -> None:
+        if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
+            raise PdpError("invalid_argument", "root_path: begins with a slash, and does not end with one")
         if isinstance(hosts, str):
             raise PdpError("invalid_argument", "hosts: found a text, expected a collection of texts")
         self._app = app
         self._engine = engine
         self._subject = subject
         self._gate = gate
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._hosts = None if hosts is None else frozenset(map(canonical_host, hosts))
         self._root_path = root_path
+        self._as_text = as_text
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -105,9 +120,7 @@ class DecisionMiddleware:
         if isinstance(found, _Refusal):
             await _answer(scope, found, send)
             return
-        state = scope.get("state", {})
-        state["decision"] = found
-        await self._app({**scope, "state": state}, receive, send)
+        await self._app({**scope, "state": {**(scope.get("state") or {}), "decision": found}}, receive, send)
 
     async def _decide(self, scope: Scope) -> Decision | _Refusal:
         """The decision that allows, or what to answer instead."""
@@ -142,6 +155,9 @@ class DecisionMiddleware:
             raise _refused("conflicting_path")
         if scope.get("root_path", "") != self._root_path:
             raise _refused("conflicting_root_path")
+        # A proxy that has taken the prefix away: the application serves what is left as if it stood under the prefix.
+        if self._root_path and not f"{scope['path']}/".startswith(f"{self._root_path}/"):
+            raise _refused("conflicting_root_path")
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             try:
@@ -151,7 +167,7 @@ class DecisionMiddleware:
         hosts = headers.get("host", [])
         if len(hosts) != 1:
             raise NotRouted("malformed_host", f"the request names {len(hosts)} hosts")
-        if self._hosts is not None and hosts[0].lower() not in self._hosts:
+        if self._hosts is not None and canonical_host(hosts[0]) not in self._hosts:
             raise _refused("unknown_host")
         method = "GET" if scope["type"] == "websocket" else scope["method"]
         return _Target(method, hosts[0], f"{path}?{query}" if query else path, headers)
@@ -168,6 +184,8 @@ class DecisionMiddleware:
         for _ in range(_RELOADS_MAX):
             bundle = self._engine.bundle
             routed = route_http(bundle.program, target.method, target.host, target.target, target.headers)
+            if not self._as_text and changes_when_converted((routed.resource_id, *routed.context.values())):
+                raise _refused("ambiguous_text")
             decision = self._engine.check(
                 Request(
                     routed.action,

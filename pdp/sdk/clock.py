@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from language import LATEST
 from pdp.errors import PdpError
 
 BEHIND_MAX_US = 5_000_000
+EARLIEST_US = 100 * 86_400_000_000  # below it, a count of seconds or milliseconds was taken for microseconds
 _LOOK_AGAIN_NS = 1_000_000
+
+
+def demanded(clock: Callable[[], int]) -> Callable[[], int]:
+    """Somebody's own clock, of which every answer is looked at: one in seconds, such as `time.time`, stands in 1970."""
+
+    def now() -> int:
+        at = clock()
+        if type(at) is not int or not EARLIEST_US <= at < LATEST:
+            raise PdpError("invalid_argument", "clock: it did not give microseconds since the epoch, as a whole number")
+        return at
+
+    return now
 
 
 class Clock:

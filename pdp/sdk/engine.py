@@ -6,6 +6,7 @@ contains nothing: use it to gate what the process does for others, and put conta
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import Any, overload
 
-from language import FOREVER, Bundle, RequestData, World
+from language import FOREVER, Bundle, RequestData, World, describe
 from language import Directory as Data
 from pdp.engine.cache import ENTRIES_MAX, DecisionCache
 from pdp.engine.cache_report import CacheReport, report_cache
 from pdp.engine.decide import Decider, Explanation
-from pdp.engine.revocations import Revocations
+from pdp.engine.revocations import Revocations, demand_name
 from pdp.engine.snapshot import Policy, Snapshot
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
@@ -36,8 +38,9 @@ from pdp.model.request import (
     request_data,
 )
 from pdp.record import Recorder
-from pdp.sdk.clock import Clock
+from pdp.sdk.clock import Clock, demanded
 from pdp.sdk.directory import Directory
+from pdp.sdk.forks import make_anew_in_children
 from pdp.sdk.watch import Watch
 from pdp.service.recorded import Recording, decide_recorded
 from pdp.store.policy_folder import PolicyFolder
@@ -52,13 +55,25 @@ class EngineOptions:
     cache_entries: int = ENTRIES_MAX
     denials: timedelta | None = timedelta(minutes=1)
     run_tests: bool = False  # before a policy set is put into force
-    clock: Callable[[], int] | None = None  # microseconds since the epoch; one's own clock is believed
+    clock: Callable[[], int] | None = None  # microseconds since the epoch; what one's own clock says is believed
     recorder: Recorder | None = None  # is offered every decision; one that it does not take becomes a denial
+
+    def __post_init__(self) -> None:
+        if type(self.cache_entries) is not int or self.cache_entries < 0:
+            raise PdpError("invalid_argument", "cache_entries: a number of entries, 0 to remember nothing")
+        if self.denials is not None and (type(self.denials) is not timedelta or self.denials < timedelta(0)):
+            raise PdpError("invalid_argument", "denials: a timedelta that is not negative, or None")
+        if self.clock is not None and not callable(self.clock):
+            raise PdpError("invalid_argument", "clock: a function that gives microseconds since the epoch")
+
+    @property
+    def denials_us(self) -> int:
+        return FOREVER if self.denials is None else min(FOREVER, self.denials // timedelta(microseconds=1))
 
 
 class Engine:
     """Policies and data, ready to be asked. Safe to share between threads, and between tasks of asyncio: a check neither
-    waits nor does I/O."""
+    waits nor does I/O. In a process that is forked it goes on, with ids and locks of its own."""
 
     def __init__(self, bundle: Bundle, data: Data | None = None, options: EngineOptions | None = None) -> None:
         self._options = options or EngineOptions()
@@ -67,12 +82,28 @@ class Engine:
         self._numbers = self._decider.numbers
         recorder = self._options.recorder
         self._recording = None if recorder is None else Recording(recorder, perf_counter_ns)
-        self._clock = self._options.clock or Clock().now
-        self._changing = threading.RLock()  # of the snapshot; a check takes no lock
+        self._clock = Clock().now if self._options.clock is None else demanded(self._options.clock)
+        if data is not None and data.vocabulary != bundle.vocabulary:
+            raise PdpError("invalid_argument", "the data are of another vocabulary than the policies")
+        self._make_locks()
         self._data = data if data is not None else Data(bundle.vocabulary)
         self._snapshot = Snapshot(self._policy(bundle), self._data.world)
         self._folder: PolicyFolder | None = None
         self._directory = Directory(self._change_data, lambda: self._snapshot.world)
+        make_anew_in_children(self)
+
+    def _make_locks(self) -> None:
+        self._changing = threading.RLock()  # of the snapshot; a check never waits for it
+        self._reloading = threading.RLock()  # one at a time, so that none puts what is older over what is newer
+
+    def begin_in_child(self) -> None:
+        """Other threads are not there to let go of a lock, and the parent goes on to number decisions."""
+        self._make_locks()
+        self._instance = secrets.token_hex(6)
+        now = self._snapshot
+        if now.policy.cache is not None:
+            now.policy.cache.guard = threading.Lock()
+        self._snapshot = Snapshot(Policy(now.policy.bundle, self._instance, now.policy.cache), now.world, now.revoked)
 
     @classmethod
     def load(
@@ -91,10 +122,11 @@ class Engine:
         into force whose own tests fail; `clock` gives microseconds since the epoch, and is believed; `recorder` is
         offered every decision, and one that it does not take becomes a denial, `not_recorded`.
         """
-        folder = PolicyFolder(Path(path), run_tests=run_tests)
+        options = EngineOptions(cache_entries, denials, run_tests, clock, recorder)
+        folder = PolicyFolder(_path(path), run_tests=run_tests)
         read = folder.read()
         data = folder.apply(read, None)
-        engine = cls(read.bundle, data, EngineOptions(cache_entries, denials, run_tests, clock, recorder))
+        engine = cls(read.bundle, data, options)
         engine._folder = folder
         return engine
 
@@ -125,8 +157,8 @@ class Engine:
 
     @property
     def revoked(self) -> Mapping[tuple[str, str], str]:
-        """What is revoked, by noun and name, and why."""
-        return self._snapshot.revoked.reasons
+        """What is revoked, by noun and name, and why. To look at: `revoke` and `lift` change it."""
+        return MappingProxyType(self._snapshot.revoked.reasons)
 
     # ---- asking
 
@@ -165,20 +197,23 @@ class Engine:
         except AttributeError:
             raise _no_request(request) from None
         if self._recording is not None:
-            return decide_recorded(self._recording, self._decider, self._snapshot, request, at)
-        if memo.snapshot is self._snapshot and memo.opens <= at < memo.closes:
+            return decide_recorded(self._recording, self._decider, self._snapshot, _demand_request(request), at)
+        if memo.mark is self._snapshot.mark and memo.opens <= at < memo.closes:
             decision = _new(Decision)  # `Decision(...)` would be a call more
             decision.settled = memo.settled
             decision._number = next(self._numbers)
             return decision
-        return self._decider.decide(self._snapshot, request, at)
+        return self._decider.decide(self._snapshot, _demand_request(request), at)
 
     def check_many(self, requests: Iterable[Request], *, now: Any = None) -> list[Decision]:
         """Decides several requests by one snapshot and at one moment."""
+        if isinstance(requests, Request) or not isinstance(requests, Iterable):
+            raise PdpError("invalid_argument", f"expected several requests, found {type(requests).__name__}")
+        requests = [_demand_request(r) for r in requests]  # whoever makes them may take time, and may revoke
         snapshot, at = self._snapshot, self._at(now)
         if self._recording is not None:
-            return [decide_recorded(self._recording, self._decider, snapshot, _demand_request(r), at) for r in requests]
-        return [self._decider.decide(snapshot, _demand_request(r), at) for r in requests]
+            return [decide_recorded(self._recording, self._decider, snapshot, r, at) for r in requests]
+        return [self._decider.decide(snapshot, r, at) for r in requests]
 
     def explain(self, request: Request, *, now: Any = None) -> Explanation:
         """The decision with every rule that was considered, and what each was missing."""
@@ -196,6 +231,7 @@ class Engine:
     def revoke(self, noun: str, name: str, *, reason: str = "") -> None:
         """Refuses, from the very next check, whatever stands on a task, credential, workload, trust domain, gate or opener.
         A task and a credential are revoked for ever."""
+        demand_name(noun, name)
         self.change_revocations(lambda revoked: revoked.revoke(noun, name, reason))
 
     def lift(self, noun: str, name: str) -> None:
@@ -214,9 +250,10 @@ class Engine:
         folder = self._folder
         if folder is None:
             raise PdpError("invalid_argument", "this engine was not loaded from files")
-        read = folder.read()
-        with self._changing:
-            return self._put_into_force(read.bundle, folder.apply(read, self._data))
+        with self._reloading:
+            read = folder.read()
+            with self._changing:
+                return self._put_into_force(read.bundle, folder.apply(read, self._data))
 
     def watch(self, on_reload: Callable[[Exception | None], None] | None = None) -> Watch:
         """Reloads whenever a file of the policy set changes, in a thread, until the watch is closed. What is not fit is
@@ -227,10 +264,12 @@ class Engine:
 
     def _change_data(self, change: Callable[[Data], None]) -> World:
         with self._changing:
-            change(self._data)
-            now = self._snapshot
-            if self._data.world is not now.world:
-                self._snapshot = Snapshot(now.policy, self._data.world, now.revoked)
+            try:
+                change(self._data)
+            finally:  # whoever is interrupted has changed all or nothing, and what was changed is in force
+                now = self._snapshot
+                if self._data.world is not now.world:
+                    self._snapshot = Snapshot(now.policy, self._data.world, now.revoked)
             return self._data.world
 
     def _put_into_force(self, bundle: Bundle, data: Data) -> bool:
@@ -245,8 +284,7 @@ class Engine:
 
     def _policy(self, bundle: Bundle) -> Policy:
         options = self._options
-        denials = FOREVER if options.denials is None else options.denials // timedelta(microseconds=1)
-        cache = DecisionCache(options.cache_entries, denials, threading.Lock()) if options.cache_entries else None
+        cache = DecisionCache(options.cache_entries, options.denials_us, threading.Lock()) if options.cache_entries else None
         return Policy(bundle, self._instance, cache)
 
 
@@ -283,6 +321,12 @@ def _refuse_both(told: Mapping[str, Any]) -> None:
         raise TypeError(f"check() got an unexpected keyword argument {min(unknown)!r}")
     if any(told.values()):
         raise PdpError("invalid_argument", "a request is prebuilt or told in keywords, not both")
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise PdpError("invalid_argument", f"expected the path of a folder or file, found {describe(path)}")
+    return Path(path)
 
 
 def _demand_request(request: object) -> Request:

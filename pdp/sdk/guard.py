@@ -90,6 +90,7 @@ def guard(
 
         # So that a guard around this one, and a framework, see the arguments by name.
         guarded.__signature__ = signature  # type: ignore[attr-defined]  # functions take attributes
+        guarded.__guarded__ = guarded  # type: ignore[attr-defined]  # a wrapper copies it, and is then known as none of ours
         return guarded  # type: ignore[return-value]  # the same parameters and result as `function`
 
     return decorate
@@ -122,6 +123,9 @@ def _signature(function: Any) -> inspect.Signature:
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise _wrong(function, "a generator runs after the answer; guard the function that makes it")
+    is_ours = getattr(function, "__guarded__", None) is function
+    if not is_ours and (hasattr(function, "__wrapped__") or hasattr(function, "__signature__")):
+        raise _wrong(function, "a decorator below may give it other arguments; put the guard directly above `def`")
     try:
         # Not through `__wrapped__`: a wrapper that adds or drops arguments would have the guard judge other values
         # than the function gets.

@@ -26,12 +26,13 @@ try:
 except ImportError as error:  # pragma: no cover  # the extra is installed where this is tested
     raise ImportError("pdp.sdk.sqlalchemy needs SQLAlchemy 2: install `bulkhead-pdp[sqlalchemy]`") from error
 
-from pdp.sdk.statements import Reading, read
+from pdp.sdk.statements import Reading, read, reads_rows
 
 #: Reasons of this gate's own, beside those of decisions.
 REASONS = {
     "raw_sql": "raw SQL may touch any table; `allow_raw_sql` lets it pass undecided",
-    "ddl": "it changes the schema; `allow_ddl` lets it pass undecided",
+    "ddl": "it changes the schema; `allow_ddl` lets it pass undecided, unless it holds a query",
+    "unknown_columns": "it may read columns that it does not name, and `context` asks for those that are read",
     "unknown_table": "`resource` says nothing about it",
     "unknown_function": "a function of the database may read any table; `functions` names those that do not",
     "unreadable_statement": "it does not compile to the same SQL twice, so what it touches is not known",
@@ -157,7 +158,7 @@ class _Gate:
                 _refuse("driver-level SQL", "raw_sql")
             return
         if not isinstance(compiled, SQLCompiler):
-            if not self._allow_ddl:
+            if not self._allow_ddl or reads_rows(compiled.statement):
                 _refuse(type(compiled.statement).__name__, "ddl")
             return
         reading = self._read(compiled)
@@ -167,6 +168,8 @@ class _Gate:
             _refuse(reading.raw[0], "raw_sql")
         if unknown := sorted(reading.functions - self._functions):
             _refuse(f"function {unknown[0]}", "unknown_function")
+        if reading.unknown and self._context is not None:
+            _refuse(reading.unknown[0], "unknown_columns")
         if reading.touches:
             self._ask(reading, connection, context.execution_options.get("schema_translate_map") or {})
 
@@ -182,7 +185,7 @@ class _Gate:
         requests: list[Request] = []
         for (schema, name), kind in reading.touches:
             schema_sent = schemas.get(schema, schema)
-            full_name = f"{schema_sent}.{name}" if schema_sent else name
+            full_name = f"{schema_sent!s}.{name!s}" if schema_sent else name
             what = f"{self._actions[kind]} on table {full_name}"
             # A dot inside a name would make it the full name of another table; a schema that is never quoted, anything.
             odd = "." in name or getattr(schema_sent, "quote", None) is False

@@ -16,9 +16,10 @@ from typing import Any
 
 try:
     from sqlalchemy import select
+    from sqlalchemy.schema import Table
     from sqlalchemy.sql import visitors
     from sqlalchemy.sql.compiler import SQLCompiler
-    from sqlalchemy.sql.expression import TableClause
+    from sqlalchemy.sql.expression import SelectBase, TableClause
     from sqlalchemy.sql.functions import count
     from sqlalchemy.types import TypeDecorator, UserDefinedType
 except ImportError as error:  # pragma: no cover  # the extra is installed where this is tested
@@ -44,6 +45,12 @@ class Reading:
     columns: dict[Key, frozenset[str]]
     functions: frozenset[str]
     raw: tuple[str, ...]
+    unknown: tuple[str, ...]  # why there may be more columns than these
+
+
+def reads_rows(statement: Any) -> bool:
+    """Whether a change of the schema holds a query, whose rows it copies or shows under another name."""
+    return any(isinstance(part, SelectBase) for part in vars(statement).values())
 
 
 def read(compiled: SQLCompiler) -> Reading | None:
@@ -56,8 +63,9 @@ def read(compiled: SQLCompiler) -> Reading | None:
             return None
     columns = {key: frozenset(names) for key, names in found.columns.items()}
     if found.reads_all:
-        columns |= found.all_columns
-    return Reading(tuple(found.touches), columns, frozenset(found.functions), tuple(found.raw))
+        columns = {key: names | columns.get(key, frozenset()) for key, names in found.all_columns.items()}
+        found.unknown |= found.light
+    return Reading(tuple(found.touches), columns, frozenset(found.functions), tuple(found.raw), tuple(found.unknown))
 
 
 @dataclass(slots=True)
@@ -68,12 +76,16 @@ class _Found:
     reads_all: bool = False
     functions: set[str] = field(default_factory=set)
     raw: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
+    light: dict[str, None] = field(default_factory=dict)  # tables of which nobody has said that these are all columns
     defaults: list[Any] = field(default_factory=list)
 
     def touch(self, table: Any, kind: str) -> None:
         key = _key(table)
         self.touches[key, kind] = None
-        self.all_columns[key] = frozenset(c.name for c in table.columns)
+        self.all_columns[key] = self.all_columns.get(key, frozenset()) | {str(c.name) for c in table.columns}
+        if not isinstance(table, Table):
+            self.light[f"every column of {table.name}"] = None
 
 
 def _note(compiled: Any, found: _Found) -> bool:
@@ -118,7 +130,7 @@ class _Reader:
     def __init__(self, *args: Any, found: _Found, **options: Any) -> None:
         self._found = found
         self._targets: list[list[Key]] = []
-        self._counted: list[Any] = []
+        self._counting = False
         super().__init__(*args, **options)
 
     # ---- tables
@@ -137,41 +149,56 @@ class _Reader:
         conflict = statement._post_values_clause
         if conflict is not None and conflict.__visit_name__ != "on_conflict_do_nothing":
             self._write(statement, "update", "onupdate")
-        return super().visit_insert(statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
+        text = super().visit_insert(statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
+        self._give_back(statement)
+        return text
 
     def visit_update(self, statement: Any, *args: Any, **kw: Any) -> Any:
         self._targets.append(self._write(statement, "update", "onupdate"))
         text = super().visit_update(statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
         self._targets.pop()
+        self._give_back(statement)
         return text
 
     def visit_delete(self, statement: Any, *args: Any, **kw: Any) -> Any:
         self._targets.append(self._write(statement, "delete", ""))
         text = super().visit_delete(statement, *args, **kw)  # type: ignore[misc]  # the compiler behind
         self._targets.pop()
+        self._give_back(statement)
         return text
 
     def _write(self, statement: Any, kind: str, default: str) -> list[Key]:
         targets = _tables_in(statement.table)
         for table in targets:
             self._found.touch(table, kind)
-            if statement._returning:  # gives rows back, so it reads them
-                self._found.touch(table, "select")
             for column in table.columns:
                 value = getattr(column, default, None)
                 if value is not None and getattr(value, "is_clause_element", False):
                     self._found.defaults.append(value.arg)
         return [_key(t) for t in targets]
 
+    def _give_back(self, statement: Any) -> None:
+        """What gives rows back reads them, whoever asked for it: `returning`, `return_defaults`, or a mapper. But for the
+        keys of the rows that are inserted, which are told to whoever inserts in any case."""
+        given = [*(statement._returning or ()), *(self.implicit_returning or ())]  # type: ignore[attr-defined]
+        if statement.is_insert:
+            keys = [k for table in _tables_in(statement.table) if isinstance(table, Table) for k in table.primary_key]
+            given = [*(statement._returning or ()), *(c for c in given if not any(c is k for k in keys))]
+        if given:
+            for table in _tables_in(statement.table):
+                self._found.touch(table, "select")
+
     # ---- columns and functions
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
+        table = column.table
         if column.is_literal:
             if column.name == "*":
-                self._found.reads_all |= not any(column is c for c in self._counted)
+                self._found.reads_all |= not self._counting
             elif not _CONSTANT.fullmatch(column.name):
                 self._raw("literal_column()")
-        table = column.table
+        elif table is None:
+            self._found.unknown[f"column {column.name} of no table"] = None
         while table is not None and not isinstance(table, TableClause):
             table = getattr(table, "element", None)
         if table is not None:
@@ -180,9 +207,16 @@ class _Reader:
 
     def visit_function(self, function: Any, *args: Any, **kw: Any) -> Any:
         self._found.functions.add(".".join([*function.packagenames, function.name]).lower())
-        if isinstance(function, count):
-            self._counted += function.clauses  # `count(*)` reads no column
-        return super().visit_function(function, *args, **kw)  # type: ignore[misc]  # the compiler behind
+        before = self._counting
+        # `count(*)` reads no column. The same star may stand beside it in the statement, and is read there.
+        self._counting = isinstance(function, count) and all(getattr(c, "is_literal", False) for c in function.clauses)
+        text = super().visit_function(function, *args, **kw)  # type: ignore[misc]  # the compiler behind
+        self._counting = before
+        return text
+
+    def visit_table_valued_column(self, element: Any, **kw: Any) -> Any:
+        self._found.reads_all = True  # a row as one value
+        return super().visit_table_valued_column(element, **kw)  # type: ignore[misc]  # the compiler behind
 
     # ---- raw text
 

@@ -4,38 +4,82 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from language import PolicyErrors, render
 from pdp.errors import PdpError
+from pdp.sdk.forks import make_anew_in_children
+from pdp.store.files import folders_behind, is_still
 
 _log = logging.getLogger("pdp.reload")
 
 
+_LOOK_MS = 200
+
+
 class Watch:
-    """Reloads at every change of a file. `last_error` says why what stands on disk is not in force; None when it is."""
+    """Reloads at every change of a file. `last_error` says why what stands on disk is not in force; None when it is.
+
+    The system tells of changes in a folder, and not that another folder has come to stand in its place, as when a whole set
+    is swapped by renaming it or a link to it. So what stands there is looked at as well, and watched anew when it changed.
+    """
 
     def __init__(self, path: Path, reload: Callable[[], bool], on_reload: Callable[[Exception | None], None] | None) -> None:
-        from watchfiles import watch  # only for those who watch
+        import watchfiles  # noqa: F401  # only for those who watch; who has it not is told here, and not in the thread
 
         self.last_error: Exception | None = None
         self.reloads = 0
+        self._path = path
         self._reload = reload
         self._on_reload = on_reload
-        self._stop = threading.Event()
-        folder = path if path.is_dir() else path.parent
-        # The first round tells nothing and only says that the watch is on: a change right after is not missed.
-        changes = watch(folder, stop_event=self._stop, debounce=200, step=50, rust_timeout=200, yield_on_timeout=True)
-        next(changes)
-        self._thread = threading.Thread(target=self._run, args=(changes,), name="pdp-reload", daemon=True)
+        self._begin()
+        self._on.wait()  # a change that comes after is not missed
+        make_anew_in_children(self)
+
+    def _begin(self) -> None:
+        self._stop, self._on = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stop, self._on), name="pdp-reload", daemon=True)
         self._thread.start()
 
-    def _run(self, changes: object) -> None:
-        for found in changes:  # type: ignore[attr-defined]  # a generator of sets of changes
-            if found:
+    def begin_in_child(self) -> None:
+        """The thread stayed in the parent."""
+        if not self._stop.is_set():
+            self._begin()
+
+    def _run(self, stop: threading.Event, on: threading.Event) -> None:
+        told = False  # that there is nothing to watch
+        while not stop.is_set():
+            folders = folders_behind(self._path)
+            if folders:
+                told = False
+                with suppress(OSError):  # a folder went away meanwhile
+                    self._watch(folders, stop, on)
+                    continue
+            elif not told:
                 self._try()
+                told = True
+            on.set()
+            stop.wait(_LOOK_MS / 1000)
+
+    def _watch(self, folders: Mapping[Path, tuple[int, int]], stop: threading.Event, on: threading.Event) -> None:
+        """Until it is stopped, or other folders are to be watched."""
+        from watchfiles import watch
+
+        began = False
+        # Every name counts: the set may lie in a folder such as `.venv`, and a link may be named in any way.
+        for found in watch(
+            *folders, watch_filter=None, recursive=False, stop_event=stop, debounce=_LOOK_MS, step=50,
+            rust_timeout=_LOOK_MS, yield_on_timeout=True, raise_interrupt=False,
+        ):  # fmt: skip
+            if found or not began:  # something may have changed before the watch was on
+                self._try()
+            began = True
+            on.set()
+            if (found and folders_behind(self._path) != folders) or not is_still(folders):
+                return
 
     def _try(self) -> None:
         try:

@@ -72,8 +72,13 @@ class Desk:
             raise PassOn
         environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
         place = Place(gate, environment, peer.workload)
-        now = self.parts.clock()
-        answer = self.checks.check(self.standing(), ask, place, now)
+        began, standing, now = perf_counter_ns(), self.standing(), self.parts.clock()
+        cache = standing.snapshot.policy.cache
+        hits = 0 if cache is None else cache.stats.hits
+        answer = self.checks.check(standing, ask, place, now)
+        from_cache = cache is not None and cache.stats.hits != hits
+        outcome = "allow" if answer.decision.allowed else "deny"
+        self.parts.counters.decided(outcome, answer.decision.reason, from_cache, perf_counter_ns() - began)
         if self.notes is not None and ask.grant is not None and not answer.decision.allowed:
             self._note_reuse(self.notes, ask.grant, answer.decision.reason, now)
         return answer

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from language import is_spiffe_id
 from pdp.model.gates import Gate, UsersFrom
 from pdp.server.config import Pep
 from pdp.server.peer import Peer
 
 
 class Gates:
-    """The gates of a process. A caller that is no workload (a user of this machine, development) is named below us."""
+    """The gates of a process. Callers in development are one gate, named below us."""
 
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
@@ -31,14 +30,14 @@ class Gates:
         if pep.users_from is not None:
             users_from = UsersFrom(pep.users_from.path, pep.users_from.type, pep.users_from.namespace)
         return Gate(
-            name if is_spiffe_id(name) else f"{self._own_id}/{name.replace(':', '/')}",
+            f"{self._own_id}/development" if name == "development" else name,
             pep.environment,
             frozenset(pep.domains),
             frozenset(pep.destinations),
             users,
             users_from,
             pep.xfcc,
-            pep.leaf_only,
+            pep.vouches,
             pep.bearer,
             pep.location,
             pep.explain,

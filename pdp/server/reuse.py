@@ -7,6 +7,7 @@ what is counted by then suspends the grant anyway.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import queue
@@ -35,6 +36,7 @@ class ReuseNotes:
         if self._counts and grants.tasks is not None:
             thread = threading.Thread(target=self._run, name="pdp-reuse", daemon=True)
             thread.start()
+            parts.closes(self._close)
 
     def note(self, grant: str, reason: str) -> None:
         """Of a check in this process. Never waits."""
@@ -51,6 +53,10 @@ class ReuseNotes:
             self._waiting.put_nowait((grant, reason))
         except queue.Full:
             return
+
+    def _close(self) -> None:
+        with contextlib.suppress(queue.Full):  # then the thread ends with the process
+            self._waiting.put_nowait(None)
 
     def _run(self) -> None:
         tasks = self._grants.tasks

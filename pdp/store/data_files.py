@@ -10,6 +10,7 @@ from typing import Any
 
 from language import Change, Directory, DirectoryError, EntityData, RowData, describe
 from pdp.errors import PdpError
+from pdp.store.files import read_bytes
 from pdp.store.records import read_record
 from pdp.store.strict_data import BadData, read_json, read_ndjson, read_yaml, yaml_lines
 
@@ -63,14 +64,33 @@ def load_data(directory: Directory, paths: Iterable[Path]) -> None:
 
 def read_data(paths: Iterable[Path]) -> DataSet:
     """Every record of the files, its shape checked; PdpError with file and line."""
+    return read_contents((path, read_content(path)) for path in paths)
+
+
+def read_content(path: Path) -> bytes:
+    try:
+        large = path.stat().st_size > DATA_BYTES_MAX
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
+    if large:
+        raise PdpError("invalid_file", f"`{path}` is larger than 1 GiB")
+    return read_bytes(path)
+
+
+def read_contents(contents: Iterable[tuple[Path, bytes]]) -> DataSet:
+    """The same of what was read already."""
     found = DataSet()
-    for path in paths:
-        for place, record in _records(path):
+    rows: dict[tuple[str, tuple[tuple[str, str], ...]], Place] = {}
+    for path, content in contents:
+        for place, record in _records(path, content):
             try:
                 read = read_record(record)
             except BadData as error:
                 raise PdpError("invalid_data", f"{place}: {error}") from None
             if isinstance(read, RowData):
+                if (row := (read.relation, read.of)) in rows:
+                    raise PdpError("invalid_data", f"{place}: this row of {read.relation} stands already at {rows[row]}")
+                rows[row] = place
                 found.rows.append((place, read))
                 continue
             key = (read.type, read.id)
@@ -81,12 +101,10 @@ def read_data(paths: Iterable[Path]) -> DataSet:
     return found
 
 
-def _records(path: Path) -> Iterator[tuple[Place, Any]]:
+def _records(path: Path, encoded: bytes) -> Iterator[tuple[Place, Any]]:
     try:
-        if path.stat().st_size > DATA_BYTES_MAX:
-            raise PdpError("invalid_file", f"`{path}` is larger than 1 GiB")
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = encoded.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error}") from None
     try:
         if path.suffix == ".ndjson":

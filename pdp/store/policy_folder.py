@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from pathlib import Path
 
-from language import Bundle, Change, Compiler, Directory, DirectoryError, RowData, Source, TestResult, run_test
+from language import (
+    Bundle,
+    Change,
+    Compiler,
+    Directory,
+    DirectoryError,
+    EntityData,
+    RowData,
+    Source,
+    TestResult,
+    run_test,
+)
 from pdp.engine.ways import test_ways
 from pdp.errors import PdpError
-from pdp.store.data_files import DataSet, read_data
-from pdp.store.files import find_files, read_sources
+from pdp.store.data_files import DataSet, read_content, read_contents
+from pdp.store.files import bytes_of, digest_of, find_files, read_sources
+
+READINGS_MAX = 5
+
+Key = tuple[str, str]
+RowName = tuple[str, tuple[Key, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +40,22 @@ class Read:
     data_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the data files said when they were put into force: each record by a mark of its content."""
+
+    entities: Mapping[Key, bytes]
+    rows: Mapping[RowName, int]
+
+    def difference(self, data: DataSet) -> Change:
+        """What the files say otherwise now. What they say as before stays as programs may have changed it since."""
+        entities = [e for key, (_, e) in data.entities.items() if self.entities.get(key) != _mark(e)]
+        rows = [r for _, r in data.rows if self.rows.get((r.relation, r.of)) != r.until]
+        named = {(r.relation, r.of) for _, r in data.rows}
+        gone = [key for key in self.entities if key not in data.entities]
+        return Change(entities, gone, rows, [RowData(*name) for name in self.rows if name not in named])
+
+
 class PolicyFolder:
     """Reads; whoever holds the engine puts what was read into force, or does not."""
 
@@ -34,74 +66,79 @@ class PolicyFolder:
         self._texts: tuple[tuple[str, str], ...] = ()
         self._bundle: Bundle | None = None
         self._data_digest = ""
-        self._keys: frozenset[tuple[str, str]] = frozenset()
-        self._rows: frozenset[tuple[str, tuple[tuple[str, str], ...]]] = frozenset()
+        self._told = Told({}, {})
 
     def read(self) -> Read:
-        """Everything, compiled aside and tested if so configured; PolicyErrors or PdpError when it is not fit."""
-        found = find_files(self.path, with_tests=self._run_tests)
-        sources = read_sources(found.policies)
+        """Everything, compiled aside and tested if so configured; PolicyErrors or PdpError when it is not fit.
+
+        Each file is read once. If something else stands there when all is done, it is read again: else the policies of one
+        state could come into force with the data of another.
+        """
+        for _ in range(READINGS_MAX):
+            found = find_files(self.path, with_tests=self._run_tests)
+            sources = read_sources(found.policies)
+            contents = [(path, read_content(path)) for path in found.data]
+            policies = [(path, bytes_of(source)) for path, source in zip(found.policies, sources, strict=True)]
+            digest = digest_of([*policies, *contents])
+            read = self._understand(sources, contents)
+            if find_files(self.path, with_tests=self._run_tests).digest() == digest:
+                return read
+        raise PdpError("invalid_file", f"`{self.path}` changes while it is read, {READINGS_MAX} times in a row")
+
+    def _understand(self, sources: tuple[Source, ...], contents: list[tuple[Path, bytes]]) -> Read:
         texts = tuple(sorted((s.path, s.digest) for s in sources))
         bundle = self._bundle if self._bundle is not None and texts == self._texts else self._compile(sources)
-        digest = _digest(found.data)
+        digest = digest_of(contents)
         same = self._bundle is not None and digest == self._data_digest
-        return Read(bundle, texts, None if same else read_data(found.data), digest)
+        return Read(bundle, texts, None if same else read_contents(contents), digest)
 
     def _compile(self, sources: tuple[Source, ...]) -> Bundle:
         bundle = self._compiler.compile(sources)
         if self._run_tests:
             failing = [r for r in (run_test(bundle, test, test_ways()) for test in bundle.tests) if not r.passed]
             if failing:
-                raise PdpError("failing_tests", _told(failing))
+                raise PdpError("failing_tests", _failures(failing))
         return bundle
 
     def apply(self, read: Read, directory: Directory | None) -> Directory:
-        """The directory that goes with what was read: with the records of its files, and with those that programs put into
-        `directory`, as long as they conform. `directory` itself changes only when everything does."""
-        held, moved = directory, directory is None or directory.vocabulary != read.bundle.vocabulary
-        if moved:
+        """The directory that goes with what was read: `directory` with what the files say otherwise than before, as long as
+        the rest conforms. `directory` itself changes only when everything does."""
+        change = self._told.difference(read.data) if read.data is not None else Change()
+        if directory is not None and directory.vocabulary == read.bundle.vocabulary:
+            held = directory
+        else:
             held = Directory(read.bundle.vocabulary)
-        assert held is not None
-        try:
-            if moved and directory is not None:
-                gone = self._keys if read.data is not None else frozenset()
-                kept = [e for e in directory.entities() if (e.type, e.id) not in gone]
-                rows = [r for r in directory.told_rows() if read.data is None or (r.relation, r.of) not in self._rows]
-                held.change(Change(put=kept, put_rows=rows))
-        except DirectoryError as error:
-            message = f"what the directory holds no longer fits the vocabulary: {error.message}"
-            raise PdpError("invalid_data", message) from None
+            if directory is not None:
+                _carry_over(directory, held, change)
+            change = Change(change.put, (), change.put_rows, ())  # what is gone was not carried over
         if read.data is not None:
-            self._put(held, read.data)
+            try:
+                held.change(change)
+            except DirectoryError as error:
+                raise read.data.explain(held, error) from None
+            entities = {key: _mark(e) for key, (_, e) in read.data.entities.items()}
+            self._told = Told(entities, {(r.relation, r.of): r.until for _, r in read.data.rows})
         self._bundle, self._texts, self._data_digest = read.bundle, read.texts, read.data_digest
         return held
 
-    def _put(self, directory: Directory, data: DataSet) -> None:
-        keys = frozenset(data.entities)
-        rows = frozenset((r.relation, r.of) for _, r in data.rows)
-        change = data.change
-        known = directory.vocabulary
-        gone = [k for k in self._keys - keys if k[0] == "workload" or k[0] in known.entities]
-        gone_rows = [RowData(*r) for r in self._rows - rows if r[0] in known.relations]
-        try:
-            directory.change(Change(change.put, gone, change.put_rows, gone_rows))
-        except DirectoryError as error:
-            raise data.explain(directory, error) from None
-        self._keys, self._rows = keys, rows
+
+def _carry_over(old: Directory, new: Directory, change: Change) -> None:
+    """What the files do not say anew, by the words of another vocabulary."""
+    anew = {(e.type, e.id) for e in change.put} | set(change.remove)
+    rows = {(r.relation, r.of) for r in (*change.put_rows, *change.remove_rows)}
+    kept = [e for e in old.entities() if (e.type, e.id) not in anew]
+    try:
+        new.change(Change(put=kept, put_rows=[r for r in old.told_rows() if (r.relation, r.of) not in rows]))
+    except DirectoryError as error:
+        message = f"what the directory holds no longer fits the vocabulary: {error.message}"
+        raise PdpError("invalid_data", message) from None
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    hasher = sha256()
-    for path in paths:
-        hasher.update(f"{path}\0".encode())
-        try:
-            hasher.update(sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
-    return hasher.hexdigest()
+def _mark(entity: EntityData) -> bytes:
+    return blake2b(repr((entity.attributes, entity.parents)).encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _told(failing: list[TestResult]) -> str:
+def _failures(failing: list[TestResult]) -> str:
     first = failing[0]
     more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
     return f'the test "{first.test.name}" fails{more}: {first.failures[0].message}'

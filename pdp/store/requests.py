@@ -16,7 +16,7 @@ REQUEST_BYTES_MAX = 4 * 1024 * 1024
 _KEYS = {"action", "resource", "workload", "user", "task", "context", "gate", "location", "proof"}
 _ENTITY_KEYS = {"type", "id", "attributes", "parents"}
 _TASK_KEYS = {
-    "kind", "id", "attributes", "started", "ends", "proof", "opener", "holder", "depth", "parent", "state",
+    "kind", "id", "attributes", "started", "ends", "proof", "opener", "holder", "depth", "parent", "chain", "state",
 }  # fmt: skip
 
 
@@ -104,4 +104,5 @@ def _task(value: Any) -> Task:
             raise BadData(f"task.{name}: found {describe(fields[name])}, expected a text")
     if type(fields.get("depth", 0)) is not int:
         raise BadData(f"task.depth: found {describe(fields['depth'])}, expected an integer")
-    return Task(**{**fields, "proof": _list(fields.get("proof", []), "task.proof")})
+    lists = {name: _list(fields.get(name, []), f"task.{name}") for name in ("proof", "chain")}
+    return Task(**{**fields, **lists})

@@ -24,6 +24,7 @@ class Incident:
     name: str
     why: str
     plan: bool = False
+    lift: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,10 @@ def read_revoke(raw: bytes) -> Incident:
     noun = message.WhichOneof("what")
     if noun is None:
         raise Unfit("missing_field", ", ".join(NOUNS))
-    return Incident(noun, need_text(message, noun), take_text(message, "why", WHY_MAX) or "", message.plan)
+    if message.plan and message.lift:
+        raise Unfit("conflicting_fields", "plan and lift")
+    why = take_text(message, "why", WHY_MAX) or ""
+    return Incident(noun, need_text(message, noun), why, message.plan, message.lift)
 
 
 # ---- answers

@@ -138,8 +138,7 @@ def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | 
         raise Unfit("conflicting_fields", "user and user_token")
     if user is not None and user.type not in gate.users:
         raise Unfit("user_not_asserted")
-    whole = len(certificates) > 1 or not gate.leaf_only
-    shown = Shown(certificates, whole, None, token) if certificates or token is not None else None
+    shown = Shown(certificates, len(certificates) > 1, None, token) if certificates or token is not None else None
     return shown, user, user_token
 
 

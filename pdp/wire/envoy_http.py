@@ -78,7 +78,7 @@ def _shown(source: Any, gate: Gate, headers: Headers, destination: str | None, t
     chain = None
     if gate.xfcc is Xfcc.SANITIZE_SET and (forwarded := headers.get(XFCC)) is not None and len(forwarded) == 1:
         chain = chain_in(forwarded[0], leaf, destination)
-    return shown_by(source, gate, leaf, chain, token)
+    return shown_by(source, leaf, chain, token)
 
 
 def _bearer(headers: Headers, gate: Gate) -> str | None:

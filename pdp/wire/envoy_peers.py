@@ -47,10 +47,8 @@ def _leaf_of(encoded: str) -> bytes:
     return der
 
 
-def shown_by(source: Any, gate: Gate, leaf: bytes, chain: tuple[bytes, ...] | None, token: str | None = None) -> Shown:
+def shown_by(source: Any, leaf: bytes, chain: tuple[bytes, ...] | None, token: str | None = None) -> Shown:
     """The certificate that TLS showed to the gate, with its path if that came, too (E-2, E-3)."""
-    if chain is None and not gate.leaf_only:
-        raise Unfit("path_not_verified")
     return Shown(chain or (leaf,), chain is not None, source.principal or None, token)
 
 

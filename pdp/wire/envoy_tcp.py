@@ -20,7 +20,7 @@ def read_tcp(attributes: Any, gate: Gate, routes: Routes) -> Ask:
     source = attributes.source
     if not source.certificate:
         raise Unfit("no_peer_certificate")
-    shown = shown_by(source, gate, leaf_of(source.certificate), None)
+    shown = shown_by(source, leaf_of(source.certificate), None)
     destination = destination_of(attributes, gate)
     if destination is None:
         raise Unfit("no_destination")

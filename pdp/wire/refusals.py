@@ -47,7 +47,6 @@ value_not_asserted        L9   403 only a gate can say this, and the caller is n
 location_not_asserted     E-1  403 the gate may not say where a request came from
 
 certificate_unreadable    E-2  401 the certificate that the gate sent is not one certificate in URL-encoded PEM
-path_not_verified         E-3  401 only the leaf came, and the gate's word for its path is not accepted
 xfcc_several_ids          E-4  401 the forwarded certificate has more than one URI among its names
 
 ambiguous_headers         E-7  400 the headers came in both forms

@@ -37,7 +37,7 @@ TRUST: TrustStore = trusting(WORLD)
 SHOWN = ShownVerifier(Verifier())
 SET = "routes"
 DESTINATIONS = frozenset(f"spiffe://{DOMAIN}/ns/db/{name}" for name in ("ledger", "people", "ledger2"))
-GATE = Gate(f"spiffe://{DOMAIN}/gates/edge", None, frozenset({DOMAIN}), DESTINATIONS)
+GATE = Gate(f"spiffe://{DOMAIN}/gates/edge", None, frozenset({DOMAIN}), DESTINATIONS, vouches=True)
 
 
 # ---- pdp.v1

@@ -32,6 +32,7 @@ from pdp.identity.dev.domain import DevDomain, make_domain
 from pdp.model.ask import Shown
 from pdp.model.request import moment
 from pdp.server.config import Config, Pep
+from pdp.server.counters import Counters
 from pdp.server.desk import Desk
 from pdp.server.handlers import CallRefused, Deadline, Method
 from pdp.server.peer import Peer, Transport
@@ -124,6 +125,7 @@ class Setting:
             domains=tuple(trust(self.workload).bundles),
             users=("*",),
             location=True,
+            vouches=True,
             explain=True,
             environment=gate.get("environment"),
             destinations=(),
@@ -135,6 +137,8 @@ class Setting:
             trust=SimpleNamespace(current=trust(self.workload)),
             clock=clock,
             recorder=None,
+            counters=Counters(),
+            writes=True,
         )
         self.desk = Desk(parts)
         if self.grant is not None:
@@ -225,7 +229,6 @@ OTHERWISE = {
     "subjects: no proof": {"allowed": True},  # a certificate was shown, which proves its key
     "routes: a connection without proof": {"allowed": True, "reason": "allowed"},  # the same
     "tasks: a table without a record": {"allowed": False, "reason": "default_deny"},  # in nothing that the grant covers
-    "routes: a method in lower case": {"allowed": False, "reason": "malformed_method"},  # looked at before routes are
 }
 
 

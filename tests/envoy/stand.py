@@ -212,7 +212,7 @@ class Stand:
 
     def _config(self, name: str, state: bool) -> Document:
         own = self.identities.svid(PDP)
-        http = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set", "leaf_only": False, "headers": TOLD}
+        http = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set", "headers": TOLD}
         config: Document = {
             "name": PDP,
             "environment": "prod",
@@ -223,7 +223,7 @@ class Stand:
             "peps": {
                 GATE: {**http, "environment": "prod"},
                 STAGING_GATE: {**http, "environment": "staging"},
-                TCP_GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "environment": "prod"},
+                TCP_GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "environment": "prod", "vouches": True},
             },
             "policies": {"path": str(POLICIES), "watch": False},
             "record": {"directory": str(self.record / name), "keys": str(self.folder / f"record-keys-{name}")},

@@ -174,10 +174,14 @@ def test_the_policies_that_we_ship(folder: Path) -> None:
 
 
 def test_the_ledger_story() -> None:
-    """What `make run` shows."""
+    """What `make walk` shows."""
     command = f'#!/bin/sh\nexec "{sys.executable}" -c "from pdp.cli.main import main; main()" "$@"\n'
     ran = subprocess.run(
-        ["bash", "-c", f"pdp() {{ {command.splitlines()[1].removeprefix('exec ')}; }}; export -f pdp; bash {LEDGER}/run.sh"],
+        [
+            "bash",
+            "-c",
+            f"pdp() {{ {command.splitlines()[1].removeprefix('exec ')}; }}; export -f pdp; bash {LEDGER}/walk.sh",
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -95,7 +95,7 @@ class Pep:
     destinations: tuple[str, ...] = _setting("SPIFFE IDs of the services that it stands before", ())
     users: tuple[str, ...] = _setting("types of users that it may name by its own word; `*` for all", ())
     users_from: UsersOf | None = _setting("where it has them from, for Envoy", None)
-    leaf_only: bool = _setting("a leaf will do whose path only the gate has verified", True)
+    vouches: bool = _setting("its word is taken for the path above a leaf, where only the leaf came", False)
     bearer: Bearer = _setting("what a token in `authorization` stands for", Bearer.IGNORE)
     location: bool = _setting("it may say where a request came from", False)
     scheme: str = _setting("how URLs of the back end begin, for proofs", "https")

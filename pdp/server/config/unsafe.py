@@ -37,9 +37,10 @@ UNSAFE = {
     "gate_domain_untrusted": "a gate may speak for workloads of this domain, and nothing says how to verify them",
     "xfcc_without_destination": "the header is believed where it names the gate's own service, and none is configured",
     "role_for_a_whole_domain": "every workload of the domain, a compromised one too, could administer or open tasks",
+    "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
-    "people_incomplete": "an issuer of people's tokens is known by its keys and by our name there, or a token for others would do",
+    "people_incomplete": "an issuer of people is known by its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
 }
@@ -163,6 +164,9 @@ def _callers(config: Config) -> Iterator[Problem]:
         for destination in pep.destinations:
             if not is_spiffe_id(destination):
                 yield _problem("bad_name", f"{place}.destinations", destination[:60])
+        told = pep.users_from
+        if told is not None and (not told.path or told.type not in pep.users):
+            yield _problem("users_unclear", f"{place}.users_from")
         if pep.xfcc is Xfcc.SANITIZE_SET and not pep.destinations:
             yield _problem("xfcc_without_destination", f"{place}.xfcc")
     for service, names in config.roles.items():

@@ -61,6 +61,9 @@ def admin_handlers(desk: Desk) -> Handlers:
 
     def revoke(asked: wire.Incident, caller: Caller) -> bytes:
         tasks, moment = _tasks(desk)
+        if asked.lift:
+            tasks.lift(moment, caller, asked.noun, asked.name, asked.why)
+            return wire.write_revoke([], tasks.book.index.revision)
         if asked.plan:
             ends = tasks.would_stop(moment, caller, asked.noun, asked.name)
         else:

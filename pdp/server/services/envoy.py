@@ -21,10 +21,6 @@ CHECK = "/envoy.service.auth.v3.Authorization/Check"
 #: Reasons that say: a credential was not accepted. They are told as 401, others as 403.
 CREDENTIAL_REASONS = REFUSALS.keys() | HANDLE_REFUSALS.keys()
 
-#: What the edge says in place of a handler, in the words of an answer.
-_UNAVAILABLE = {"overloaded": "overloaded", "deadline_passed": "deadline_exceeded", "not_ready": "not_ready"}
-_UNFIT = {"too_large": "too_large", "not_permitted": "unknown_gate", "unauthenticated": "unknown_gate"}
-
 
 def envoy_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
@@ -47,9 +43,7 @@ def envoy_handlers(desk: Desk) -> Handlers:
 
 def refused(raw: bytes, code: str) -> bytes:
     """A whole denial for what ended before it was decided, whatever the request was."""
-    if code in _UNFIT:
-        return envoy_answer.refuse(Unfit(_UNFIT[code]))
-    return envoy_answer.unavailable(_UNAVAILABLE.get(code, "internal"))
+    return envoy_answer.at_edge(code)
 
 
 def _answered(answer: Answer, gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:

@@ -1,31 +1,36 @@
 #!/usr/bin/env bash
-# The ledger example from end to end: checked, tested, decided and explained, once allowed and three times denied.
-# BIN is where the command `pdp` is; without it, it is taken from the PATH.
-set -uo pipefail
-cd "$(dirname "$0")"
-BIN=${BIN:+$(cd "../../../$BIN" && pwd)/}
-failed=0
+# The decision point on its embedded default, with the ledger example: a local trust domain, tasks in SQLite, loopback only.
+# It runs until it is stopped. BIN is where the commands are; without it, they are taken from the PATH.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+BIN=${BIN:+$BIN/}
+RUN=.run/ledger
+mkdir -p "$RUN"
+if [ ! -e "$RUN/ca/root.pem" ]; then
+  "${BIN}pdp" dev ca "$RUN/ca" --trust-domain prod.acme > /dev/null
+fi
+cat <<TEXT
+The ledger example (policies/examples/ledger). In another terminal, in this folder:
 
-step() { # what it shows, the exit code it must end with, the command
-  local shows=$1 wanted=$2
-  shift 2
-  printf '\n# %s\n$ pdp %s\n' "$shows" "$*"
-  "${BIN}pdp" "$@"
-  local code=$?
-  if [ "$code" -ne "$wanted" ]; then
-    printf 'expected exit code %s, found %s\n' "$wanted" "$code"
-    failed=1
-  fi
-}
+  # Billing opens a session with a database of its own tier: allowed.
+  ${BIN}python policies/examples/ledger/ask.py connect Database ledger --as spiffe://prod.acme/ns/billing/api
 
-step 'The policies compile.' 0 check .
-step 'Their tests pass, and each condition was seen true and false.' 0 test . --coverage --threshold 100
-step 'In its task, with its key: allowed, and the answer says until when.' 0 \
-  explain . --request requests/allowed.json --at 2026-01-01T09:00:00Z
-step 'Ten minutes after the task began the same request is denied.' 1 \
-  eval . --request requests/allowed.json --at 2026-01-01T09:05:00Z
-step 'After the end of the task it is denied before any rule is asked.' 1 \
-  eval . --request requests/allowed.json --at 2026-01-01T09:10:00Z
-step 'A shell in the same pod, with the same grant and key, asks for personal data.' 1 \
-  explain . --request requests/denied.json --at 2026-01-01T09:00:00Z
-exit "$failed"
+  # With the sandbox, which is of another tier: denied. And why.
+  ${BIN}python policies/examples/ledger/ask.py connect Database sandbox --as spiffe://prod.acme/ns/billing/api
+  ${BIN}python policies/examples/ledger/ask.py connect Database sandbox --as spiffe://prod.acme/ns/billing/api --explain
+
+  # Reading takes a task. CI opens one; it waits for the approval of a lead, as the policy says.
+  ${BIN}pdp task open invoicing --caller spiffe://prod.acme/ci/nightly --holder spiffe://prod.acme/ns/billing/api --set tenant=acme --holder-cert $RUN/billing/svid.pem
+  ${BIN}pdp task list --caller spiffe://prod.acme/ci/nightly
+
+  # What is in force; metrics; this decision point behind Envoy (a template, with all of its settings).
+  ${BIN}pdp status
+  curl -s http://127.0.0.1:7071/metrics
+  cat deploy/envoy/http.yaml
+
+  # The whole story with a real Envoy:   make story          Every step without a server:   make walk
+
+TEXT
+"${BIN}pdp" dev svid spiffe://prod.acme/ns/billing/api --ca "$RUN/ca" --out "$RUN/billing" > /dev/null 2>&1
+export PDP_DEVELOPMENT_TRUST_DOMAIN=prod.acme PDP_DEVELOPMENT_CA="$RUN/ca"
+exec "${BIN}pdp" serve --policies policies/examples/ledger "$@"

@@ -86,7 +86,7 @@ def test_104_one_caller_never_inherits_the_life_of_another() -> None:
     assert engine.explain_cache(short, now=T0).hit  # made by another
     assert [ask(engine, r, T0).valid_until_us for r in (short, long)] == [END, T0 + HOUR]
     assert [ask(engine, r, END).allowed for r in (forever, long, short)] == [True, True, False]
-    assert forever.memo.bound.key == long.memo.bound.key == short.memo.bound.key
+    assert forever.memo.bound().key == long.memo.bound().key == short.memo.bound().key
 
 
 @pytest.mark.parametrize(

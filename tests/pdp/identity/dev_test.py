@@ -129,3 +129,12 @@ def test_the_environment_has_every_option(tmp_path: Path, ca: Path) -> None:
     assert pdp("dev", "ca", tmp_path / "c", PDP_DEV_CA_TRUST_DOMAIN="e.test").returncode == 0
     listed = pdp("dev", "svid", ID, PDP_DEV_SVID_CA=str(ca), PDP_DEV_SVID_OUT="x", PDP_DEV_SVID_MALFORMED="list")
     assert "two-ids" in listed.stdout
+
+
+def test_a_server_can_have_a_dns_name(ca: Path, tmp_path: Path) -> None:
+    made = pdp("dev", "svid", ID, "--ca", ca, "--out", tmp_path, "--dns", "pdp.internal")
+    assert made.returncode == 0, made.stderr
+    leaf, _ = x509.load_pem_x509_certificates((tmp_path / "svid.pem").read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["pdp.internal"]
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [ID]

@@ -28,7 +28,7 @@ RULES = (
     + [f"J-{n}" for n in range(1, 11)]
     + [f"W-{n}" for n in (1, 2, 3)]
     + [f"B-{n}" for n in range(1, 10)]
-    + ["E-1", "E-2"]  # the others of E are about messages: tests/pdp/wire
+    + ["E-1", "E-2", "E-3"]  # the others of E are about messages: tests/pdp/wire
 )
 
 #: Rules that no credential can break by itself, and the test that holds them.

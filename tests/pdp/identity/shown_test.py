@@ -12,7 +12,7 @@ from pdp.model.ask import Shown
 from pdp.model.gates import Gate
 from tests.pdp.identity.world import AUDIENCE, DOMAIN, HOUR, ID, NOW, TRUST, WORLD, domain, key, refused, trusting
 
-GATE = Gate(f"spiffe://{DOMAIN}/gates/edge", domains=frozenset({DOMAIN}))
+GATE = Gate(f"spiffe://{DOMAIN}/gates/edge", domains=frozenset({DOMAIN}), vouches=True)
 CHAIN = WORLD.certificates(ID, key().public_key(), NOW, HOUR)
 OTHER = f"spiffe://{DOMAIN}/ns/billing/other"
 
@@ -32,6 +32,17 @@ def test_the_level_says_who_verified_the_path(shown: Shown, by: str) -> None:
     assert (str(found.id), found.verified_by) == (ID, by)
 
 
+def test_a_leaf_that_an_authority_signed_is_a_whole_path() -> None:
+    """As SPIRE issues them by default: there is nothing between."""
+    direct = replace(WORLD, intermediate=WORLD.root).certificates(ID, key().public_key(), NOW, HOUR)[:1]
+    found = verify(Shown(direct, False, ID), vouches=False)
+    assert (str(found.id), found.verified_by) == (ID, "pdp")
+
+
+def test_nobody_vouches_unless_it_is_said() -> None:
+    assert not Gate(GATE.id).vouches
+
+
 def test_a_token_alone_is_a_workload() -> None:
     assert str(verify(TOKEN).id) == ID
 
@@ -44,7 +55,7 @@ REFUSED = {
     "domain-not-listed": ("domain_not_asserted", LEAF, {"domains": frozenset({"other.test"})}),
     "no-domain-listed": ("domain_not_asserted", WHOLE, {"domains": frozenset()}),
     "token-of-domain-not-listed": ("domain_not_asserted", TOKEN, {"domains": frozenset()}),
-    "leaf-where-the-path-counts": ("untrusted_issuer", LEAF, {"leaf_only": False}),
+    "leaf-where-the-path-counts": ("path_not_verified", LEAF, {"vouches": False}),
     "foreign-path": (
         "untrusted_issuer",
         Shown(FOREIGN.certificates(ID, key().public_key(), NOW, HOUR), True, ID),
@@ -77,8 +88,18 @@ def test_being_vouched_for_is_remembered_apart_from_being_verified() -> None:
     forged = Shown(FOREIGN.certificates(ID, key().public_key(), NOW, HOUR)[:1], False, ID)
     assert shown.verify(forged, GATE, TRUST, NOW).id is not None  # the gate's word: its own CA store decided
     assert shown.vouched.recall(digest_of(forged.certificates[0]), TRUST, NOW) is not None
-    refused("untrusted_issuer", lambda: shown.verify(forged, replace(GATE, leaf_only=False), TRUST, NOW))
+    refused("path_not_verified", lambda: shown.verify(forged, replace(GATE, vouches=False), TRUST, NOW))
     refused("untrusted_issuer", lambda: shown.verify(replace(forged, whole_path=True), GATE, TRUST, NOW))
+
+
+def test_the_order_of_showing_changes_no_answer() -> None:
+    """A path that came once does not stand for one that did not."""
+    shown = ShownVerifier(Verifier())
+    strict = replace(GATE, vouches=False)
+    for _ in range(2):
+        refused("path_not_verified", lambda: shown.verify(LEAF, strict, TRUST, NOW))
+        assert shown.verify(WHOLE, strict, TRUST, NOW).id
+        assert shown.verify(LEAF, GATE, TRUST, NOW).id
 
 
 def test_what_is_remembered_ends_with_the_certificate_and_with_the_bundle() -> None:

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import pdp
 from pdp.sdk.asgi import REASONS, DecisionMiddleware, Scope
 from pdp.sdk.subject import Subject
+from pdp.sdk.written import changes_when_converted
 
 ADA, BOB = Subject(user=("User", "ada")), Subject(user=("User", "bob"))
 
@@ -93,6 +94,45 @@ def test_reaches_the_application(engine: pdp.Engine, asked: Scope) -> None:
     assert {k: v for k, v in seen.items() if k != "state"} == {k: v for k, v in asked.items() if k != "state"}
 
 
+#: Texts of which a framework makes a number or a UUID that is written otherwise.
+AMBIGUOUS = (
+    "07", "+7", "-0", "%207", "7%20", "1_000", "7.0", "7.", ".5", "1e3", "%D9%A7", "%EF%BC%97",
+    "123E4567-E89B-12D3-A456-426614174000", "123e4567e89b12d3a456426614174000", "%7B123e4567-e89b-12d3-a456-426614174000%7D",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "0", "-7", "7.5", "123e4567-e89b-12d3-a456-426614174000", "v1.0", "7a", "a07", "nan", "e3", "."]
+)
+def test_texts_that_stay_as_they_are(text: str) -> None:
+    assert not changes_when_converted([text])
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS)
+def test_an_application_may_take_values_as_texts(engine: pdp.Engine, text: str) -> None:
+    assert answer(scope(f"/tables/{text}"), engine)[1]["reason"] == "ambiguous_text"
+    assert answer(scope(f"/tables/{text}"), engine, as_text=True)[1].get("reason") != "ambiguous_text"
+
+
+def test_the_state_of_the_server_stays_its_own(engine: pdp.Engine) -> None:
+    state = {"pool": 1}
+    _, _, app = answer(scope(state=state), engine)
+    assert state == {"pool": 1}
+    assert app.scopes[0]["state"].keys() == {"pool", "decision"}
+    assert answer(scope(state=None), engine)[0] == 204
+
+
+def test_a_prefix_that_a_proxy_took_away_is_missed(engine: pdp.Engine) -> None:
+    """The application serves `/tables/x` as if it stood under `/sub`, which policy calls something else."""
+    asked = scope("/tables/invoices", root_path="/sub")
+    assert answer(asked, engine, root_path="/sub")[1]["reason"] == "conflicting_root_path"
+    assert answer(scope("/subway", root_path="/sub"), engine, root_path="/sub")[1]["reason"] == "conflicting_root_path"
+    assert answer(scope("/sub/tables/invoices", root_path="/sub"), engine, root_path="/sub")[0] == 204
+    for wrong in ("sub", "/sub/"):
+        with pytest.raises(pdp.PdpError, match="root_path"):
+            DecisionMiddleware(Application(), engine, subject=as_ada, root_path=wrong)
+
+
 def headers(*more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     return [(b"host", b"shop.example"), *more]
 
@@ -125,6 +165,9 @@ def headers(*more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         (scope("/tables/invoices", path="/rewritten"), 403, "conflicting_path"),
         (scope(root_path="/tables"), 403, "conflicting_root_path"),
         (scope("/sub/tables/invoices", root_path="/sub"), 403, "conflicting_root_path"),
+        *[(scope(f"/tables/{text}"), 400, "ambiguous_text") for text in AMBIGUOUS],
+        (scope("/tables/invoices?tag=07"), 400, "ambiguous_text"),
+        (scope(headers=headers((b"x-note", b"7.0"))), 400, "ambiguous_text"),
         (scope("/tables/invoices?note=%zz"), 400, "malformed_query"),
         (scope("/tables/invoices?note=%ff"), 400, "malformed_query"),
         (scope("/tables/invoices?note=\xe9"), 400, "malformed_query"),
@@ -235,7 +278,9 @@ def test_hosts_of_this_application(engine: pdp.Engine) -> None:
     other = scope(headers=[(b"host", b"other.example")])
     assert answer(other, engine)[0] == 204
     assert answer(other, engine, hosts=["shop.example"])[1]["reason"] == "unknown_host"
-    assert answer(scope(), engine, hosts=["shop.example"])[0] == 204
+    for host in (b"shop.example", b"SHOP.example", b"shop.example.", b"shop.example:80", b"shop.example:443"):
+        assert answer(scope(headers=[(b"host", host)]), engine, hosts=["Shop.Example"])[0] == 204
+    assert answer(scope(headers=[(b"host", b"shop.example:8080")]), engine, hosts=["shop.example"])[0] == 403
     with pytest.raises(pdp.PdpError):
         DecisionMiddleware(Application(), engine, subject=as_ada, hosts="shop.example")
 

@@ -91,6 +91,19 @@ class Invoice(Base):
     tags: orm.Mapped[list[Tag]] = orm.relationship(secondary=links)
 
 
+class Eager(Base):
+    """Asks for what the database has made of it."""
+
+    __table__ = sa.Table(
+        "invoices",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("note", sa.String),
+        sa.Column("person_id", sa.Integer, server_default="1"),
+    )
+    __mapper_args__ = {"eager_defaults": True}  # SQLAlchemy reads it
+
+
 invoices: Any = Invoice.__table__
 people: Any = Person.__table__
 tags: Any = Tag.__table__
@@ -250,6 +263,15 @@ ACTS: list[tuple[Callable[[orm.Session], Any], str]] = [
     (lambda s: s.execute(sa.insert(Tag), [{"id": 8}, {"id": 9}]), "insert tags"),
     (lambda s: s.scalars(sa.insert(Tag).returning(Tag), [{"name": "a"}, {"name": "b"}]).all(), "insert tags, select tags"),
     (lambda s: s.add_all([Tag(name="a"), Tag(name="b")]) or s.flush(), "insert tags"),
+    (lambda s: s.add(Eager(id=7, note="x")) or s.flush(), "insert invoices, select invoices"),
+    (lambda s: s.connection().execute(sa.update(tags).values(id=1).return_defaults(tags.c.name)),
+     "select tags, update tags"),
+    (lambda s: s.connection().execute(sa.delete(tags).return_defaults(tags.c.name)), "delete tags, select tags"),
+    (lambda s: s.connection().execute(sa.insert(invoices).values(id=7, note="x").return_defaults(invoices.c.person_id)),
+     "insert invoices, select invoices"),
+    (lambda s: s.connection().execute(sa.insert(tags).values(name="x")), "insert tags"),
+    (lambda s: s.execute(sa.update(Tag).values(name="x"), execution_options={"synchronize_session": "fetch"}),
+     "select tags, update tags"),
     (lambda s: s.connection().execute(sa.insert(tags), [{"id": 8, "name": "a"}, {"id": 9, "name": "b"}]), "insert tags"),
     (lambda s: s.begin_nested().rollback(), ""),
     (lambda s: s.scalars(sa.select(people).execution_options(yield_per=1)).all(), "select people"),
@@ -560,3 +582,65 @@ def test_async_engine(engine: pdp.Engine) -> None:
         await made.dispose()
 
     asyncio.run(run())
+
+
+star = sa.literal_column("*")
+UNKNOWN = [
+    sa.select(sa.column("name")).select_from(people),
+    sa.select(people.c.id).order_by(sa.column("name")),
+    sa.select(star).select_from(sa.table("people")),
+    sa.select(star).select_from(sa.table("people").alias("q")),
+    sa.insert(tags).from_select(["name"], sa.select(sa.column("name")).select_from(people)),
+]
+
+
+@pytest.mark.parametrize("statement", [pytest.param(s, id=str(n)) for n, s in enumerate(UNKNOWN)])
+def test_columns_that_are_not_known_are_refused_where_they_are_asked_for(
+    database: sa.Engine, engine: pdp.Engine, statement: Any
+) -> None:
+    gate(
+        database, engine, subject=lambda _: ADA, resource=RESOURCE, context=lambda touch: {"columns": sorted(touch.columns)}
+    )
+    with pytest.raises(pdp.Denied, match="unknown_columns"), database.connect() as connection:
+        connection.execute(statement)
+    ungate(database)
+    gate(database, engine, subject=lambda _: ADA, resource=RESOURCE)
+    with database.connect() as connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        sa.select(sa.func.count(star).over(), star).select_from(people),
+        sa.select(star).select_from(people),
+        sa.select(people.table_valued()),
+    ],
+    ids=["counted-beside", "star", "row"],
+)
+def test_all_columns_are_read(statement: Any) -> None:
+    found = read(statement.compile(dialect=postgresql.dialect()))
+    assert found is not None
+    assert found.columns[None, "people"] >= {"id", "name"}
+    assert all(type(name) is str for name in found.columns[None, "people"])
+
+
+def test_a_count_reads_no_column() -> None:
+    found = read(sa.select(sa.func.count(star)).select_from(people).compile())
+    assert found is not None
+    assert found.columns.get((None, "people"), frozenset()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [sa.CreateTableAs(sa.select(people), "copy"), sa.select(people).into("copy"), sa.CreateView(sa.select(people), "seen")],
+    ids=["table", "into", "view"],
+)
+def test_a_change_of_the_schema_that_holds_a_query_is_refused(
+    database: sa.Engine, engine: pdp.Engine, statement: Any
+) -> None:
+    gate(database, engine, subject=lambda _: BOB, resource=RESOURCE, allow_ddl=True)
+    with database.connect() as connection:
+        with pytest.raises(pdp.Denied, match="ddl"):
+            connection.execute(statement)
+        connection.execute(sa.schema.CreateTable(sa.Table("plain", sa.MetaData(), sa.Column("id", sa.Integer))))

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from pdp.server.calls import CallQueue
 from pdp.server.config import Service
 from pdp.server.handlers import EDGE_CODES, Deadline, Handlers, Method
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
-from tests.pdp.server.world import call, channel, development, in_own_words, refused, running, wait_until
+from tests.pdp.server.world import (
+    call,
+    channel,
+    code_of,
+    development,
+    in_own_words,
+    refused,
+    running,
+    wait_until,
+)
 
 HEALTH = "/grpc.health.v1.Health/Check"
 
@@ -188,6 +199,49 @@ class _HalfCalls:
             each.cancel()
         self._never.set()
         self._channel.close()
+
+
+def test_streams_have_limits_of_number_and_size(tmp_path: Path) -> None:
+    config = development(tmp_path, limits={"streams": 1, "message_bytes": 10, "drain": "1s"})
+    with running(config) as server, channel(server.address) as opened:
+        stream = opened.stream_stream("/test.Echo/Stream")
+        go = threading.Event()
+
+        def one_and_wait() -> Iterator[bytes]:
+            yield b"1"
+            go.wait(15)
+
+        first = stream(one_and_wait())
+        assert next(first) == b"1"
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream(iter([b"2"])))
+        assert code_of(ended.value) == "RESOURCE_EXHAUSTED overloaded"
+        first.cancel()
+        go.set()
+        assert wait_until(lambda: server.parts.counters.streams == 0)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream(iter([b"x" * 11])))
+        assert code_of(ended.value) == "RESOURCE_EXHAUSTED too_large"
+        with pytest.raises(grpc.RpcError) as ended:
+            list(stream(iter([b"bad"])))
+        assert code_of(ended.value) == "INTERNAL internal"
+
+
+def test_nothing_is_left_of_calls_that_are_over(tmp_path: Path) -> None:
+    bound: list[Any] = []
+    original = CallQueue.start
+
+    def start(queue: CallQueue) -> None:
+        bound.append(queue)
+        original(queue)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CallQueue, "start", start)
+        with running(development(tmp_path)) as server, channel(server.address) as opened:
+            for number in range(200):
+                call(opened, "/test.Echo/Echo", b"x" * number)
+                assert refused(opened, "/test.Echo/Echo", b"refuse")
+            assert wait_until(lambda: not bound[0]._live)
 
 
 # ---- what is told back

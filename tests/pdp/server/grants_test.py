@@ -206,6 +206,12 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         thawed = ops.admin("Thaw", PDP.ThawRequest(workload=API, why="a mistake"))
         assert list(thawed.grants) == [opened.grant.id]
         assert gate.reason(ask) == "allowed"
+        ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="a test"))
+        assert gate.reason(ask) == "revoked"
+        ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="over", lift=True))
+        assert gate.reason(ask) == "allowed"
+        never = PDP.RevokeRequest(certificate=place.thumbprint(OPS), why="x", lift=True)
+        assert ops.refused("Revoke", never, ADMIN) == "FAILED_PRECONDITION mark_unknown"
         revoked = ops.admin("Revoke", PDP.RevokeRequest(certificate=place.thumbprint(API), why="stolen"))
         assert list(revoked.grants) == [opened.grant.id]
         assert gate.reason(ask) == "task_ended"

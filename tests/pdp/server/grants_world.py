@@ -92,7 +92,7 @@ class Place:
             "policies": {"path": str(self.folder / "set"), "watch": False},
             "store": {"path": str(self.folder / "store" / "grants.sqlite")},
             "people": {ISSUER: {"audience": "pdp", "keys": str(self.folder / "people.json"), "roles": ["user", "approver"]}},
-            "peps": {GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "xfcc": "ignore", "explain": True}},
+            "peps": {GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "vouches": True, "explain": True}},
             "roles": {
                 "grants": [f"spiffe://{DOMAIN}/ci/*", f"spiffe://{DOMAIN}/billing/*", OPS],
                 "admin": [OPS],

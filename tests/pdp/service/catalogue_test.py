@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from language import EntityData, RequestData
 from pdp.grants.approval import agreement
-from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State
+from pdp.grants.grant import DEPTH_MAX, Bindings, EndReason, State, Tombstone
 from pdp.grants.reasons import Refused
 from pdp.grants.requestable import requestable
 from pdp.grants.store import Absorbed, Put
@@ -30,6 +30,7 @@ from tests.pdp.service.world import (
     HELPER,
     MINUTE,
     OPS,
+    POLICY,
     SHELL,
     World,
     below,
@@ -189,6 +190,21 @@ def test_133_records_out_of_order_make_the_same_index() -> None:
         assert index.held_by(API) == ()
 
 
+def test_133_a_late_record_of_a_spent_id_is_left_out() -> None:
+    world = World()
+    grant = world.open()
+    spent = Tombstone(grant.id, world.now, grant.revision + 1)
+    late = replace(grant, revision=grant.revision + 2)
+    empty = type(world.tasks.book.index)("i")
+    for records in ([spent, late], [late, spent], [grant, spent, late]):
+        index = empty
+        for record in records:
+            index = index.taking([record], record.revision)
+        with pytest.raises(Refused, match="task_ended"):
+            index.chain(grant.id)
+        assert index.held_by(API) == ()
+
+
 def test_134_what_was_not_confirmed_for_long_is_not_relied_on() -> None:
     """A machine that slept wakes up with an old index: it denies until the store has been read."""
     world = World()
@@ -245,6 +261,18 @@ def test_c5_a_replica_that_does_not_hear_of_an_end_denies_after_its_bound() -> N
     world.tasks.end(world.at, workload(CI), grant.id)
     replica.now += replica.rules.freshness_us
     assert replica.check(grant).reason == "grants_stale"
+
+
+def test_c4_a_grant_that_was_good_is_held_against_the_policy_of_now() -> None:
+    """The same check before and after; nothing that was worked out for the old policy is used."""
+    world = World()
+    child = world.delegate(world.open())
+    assert world.check(child).allowed
+    names = "who      spiffe://prod.acme/ns/billing/*"
+    world.set_policy(POLICY.replace(names, "who      spiffe://prod.acme/ns/billing/helper"))
+    assert world.check(child).reason == "grant_outdated"  # its parent's holder may not hold it any more
+    world.set_policy(POLICY)
+    assert world.check(child).allowed
 
 
 def test_c8_a_handle_and_an_identity_without_the_key_are_of_no_use() -> None:

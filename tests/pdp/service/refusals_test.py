@@ -384,6 +384,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_suspended", "while frozen", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), freeze(API))),
     ("wrong_environment", "in another environment", in_other_environment(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), environment=None)),
     ("child_key_known", "the key of a child", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "helper"), g.id, tied("helper")), lambda w, g: w.delegate(g))),
+    ("child_key_known", "a child takes its parent's key", on_grant(lambda w, g: w.tasks.renew(w.at, workload(HELPER, "helper", "api"), w.delegate(g).id, tied("api")))),
     ("holder_refused", "policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")))),
     ("binding_unknown", "a binding from the future is renewed", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), written(w, g, binding=tied("api", unknown=("tpm",))).id, tied("new")))),
     # suspending, ending

@@ -26,7 +26,7 @@ ROUTES = Routes(BUNDLE)
 
 GATE_ID = f"spiffe://{DOMAIN}/gates/edge"
 DESTINATION = f"spiffe://{DOMAIN}/ns/db/ledger"
-GATE = Gate(GATE_ID, "prod", frozenset({DOMAIN}), frozenset({DESTINATION, GATE_ID}))
+GATE = Gate(GATE_ID, "prod", frozenset({DOMAIN}), frozenset({DESTINATION, GATE_ID}), vouches=True)
 
 CHAIN = WORLD.certificates(ID, key().public_key(), NOW, HOUR)
 LEAF = CHAIN[0]

@@ -270,8 +270,6 @@ def test_what_a_gate_shows() -> None:
     assert TOKEN not in repr(found)
     leaf = asked(set_subject(certificates=[CHAIN[0]]), MAY)
     assert leaf.shown == Shown(CHAIN[:1], False)
-    strict = asked(set_subject(certificates=[CHAIN[0]]), replace(MAY, leaf_only=False))
-    assert strict.shown == Shown(CHAIN[:1], True)
     nobody = asked(set_subject(), MAY)
     assert (nobody.itself, nobody.shown) == (False, None)
 

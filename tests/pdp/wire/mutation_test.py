@@ -6,12 +6,15 @@ What it deserves is told by an oracle of a few lines that shares nothing with th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -56,10 +59,15 @@ FULL = GATE.__class__(
     frozenset({"User"}),
     UsersFrom(("payload", "sub"), "User"),
     Xfcc.SANITIZE_SET,
+    vouches=True,
     bearer=Bearer.USER,
     location=True,
     headers={"x-workload": "workload"},
 )
+
+
+#: Takes no gate's word for a path.
+PROVING = replace(GATE, vouches=False, xfcc=Xfcc.SANITIZE_SET)
 
 
 def serve(raw: bytes, gate: Any) -> Answer:
@@ -120,7 +128,7 @@ def deserved(raw: bytes) -> bool:
 
 
 def _named(encoded_pem: str) -> str | None:
-    """The one URI in a certificate. Its signature is the gate's word: `leaf_only`."""
+    """The one URI in a certificate. Its signature is the gate's word: `vouches`."""
     try:
         certificate = x509.load_pem_x509_certificate(unquote(encoded_pem).encode())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -130,12 +138,20 @@ def _named(encoded_pem: str) -> str | None:
     return uris[0] if len(uris) == 1 else None
 
 
+def _der(raw: bytes) -> bytes:
+    pem = unquote(ENVOY.CheckRequest.FromString(raw).attributes.source.certificate)
+    return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+
+
 SEEDS: list[bytes] = []
 for _change in (
     None,
     with_raw_headers(("task-grant", b"e30.e30.e30")),
     with_headers(task_grant="e30.e30.e30", task_proof="e30.e30.e30", x_envoy_auth_partial_body="false"),
     with_headers(x_forwarded_client_cert=f'By={GATE_ID};Chain="{encoded(*CHAIN)}"'),
+    with_headers(
+        x_forwarded_client_cert=f'By={GATE_ID};Hash={hashlib.sha256(CHAIN[0]).hexdigest()};Chain="{encoded(*CHAIN)}"'
+    ),
     lambda r: setattr(r.attributes.request.http, "path", "/tables/salaries?columns=id"),
 ):
     _request = http_request()
@@ -203,17 +219,19 @@ def altered(draw: Any) -> bytes:
 
 
 def test_the_seeds_are_what_they_should_be() -> None:
-    assert [taken(serve(raw, GATE)).allowed for raw in SEEDS] == [True, True, True, True, False, True]
-    assert [deserved(raw) for raw in SEEDS] == [True] * 6  # the fifth says another path in its headers
+    assert [taken(serve(raw, GATE)).allowed for raw in SEEDS] == [True, True, True, True, True, False, True]
+    assert [taken(serve(raw, PROVING)).allowed for raw in SEEDS] == [False, False, False, False, True, False, False]
+    assert [deserved(raw) for raw in SEEDS] == [True] * 7  # the sixth says another path in its headers
 
 
 @MANY
-@given(st.one_of(broken(), altered()), st.sampled_from([GATE, FULL]))
+@given(st.one_of(broken(), altered()), st.sampled_from([GATE, FULL, PROVING]))
 @example(b"", GATE)
-@example(SEEDS[0] + SEEDS[4], GATE)
+@example(SEEDS[0] + SEEDS[5], GATE)
 def test_no_broken_request_is_let_through(raw: bytes, gate: Any) -> None:
     found = taken(serve(raw, gate))
     assert not found.allowed or deserved(raw)
+    assert not found.allowed or gate is not PROVING or _der(raw) == CHAIN[0]
     assert found.allowed or found.status >= 400
     ask = read_check(raw, gate, ROUTES)
     assert isinstance(ask, Ask) or ask.code in UNFIT

@@ -110,7 +110,7 @@ class Story:
 
     def _config(self) -> dict[str, object]:
         own = self._svid(PDP, "pdp")
-        gate = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set", "leaf_only": False}
+        gate = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set"}
         return {
             "name": PDP,
             "environment": "prod",
