@@ -58,7 +58,7 @@ def _gates(folder: Path, stack: ExitStack) -> list[Contender]:
         return out
 
     own, gate, behind, client = svid("pdp"), svid("gate"), svid("ns/api"), svid("ns/billing")
-    entry = {"domains": [domain], "destinations": [f"spiffe://{domain}/ns/api"], "xfcc": "sanitize_set", "leaf_only": False}
+    entry = {"domains": [domain], "destinations": [f"spiffe://{domain}/ns/api"], "xfcc": "sanitize_set"}
     config: Document = {
         "name": f"spiffe://{domain}/pdp",
         "listen": [{"address": "127.0.0.1:0", "trust_domain": domain}],
