@@ -22,6 +22,8 @@ import yaml
 from typer.testing import CliRunner
 
 from pdp.cli.dev import dev
+from pdp.cli.grant import grant
+from pdp.cli.task import task
 from tools.envoy import envoy
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +77,8 @@ class Program:
 def pdp(*arguments: str) -> str:
     """A verb of the command line, in this process: a new one for each takes a second. It must end well."""
     app = typer.Typer()
-    app.add_typer(dev, name="dev")
+    for name, verbs in {"dev": dev, "task": task, "grant": grant}.items():
+        app.add_typer(verbs, name=name)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pdp
-from pdp.grants.approval import agreement
 from pdp.grants.grant import Bindings, Grant
 from pdp.grants.handle import Names, make_handle
 from pdp.record import Step
-from pdp.service.approving import Yes
 from pdp.service.book import Book
-from pdp.service.caller import Caller, Moment, Rules, Vouched
+from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import Opening
 from pdp.service.tasks import Tasks
 from pdp.store.grants.sqlite import SqliteStore
@@ -52,11 +50,6 @@ class TaskDesk:
         binding = Bindings(certificate, **places)
         ask = Opening(kind, holder, facts or {}, None, binding, lasting_s * 1_000_000)
         return self._tasks.open(self._moment(), Caller(opener), ask)
-
-    def approve(self, grant: Grant, user: str) -> Grant:
-        """By a person; that it is this person is for our caller to know."""
-        caller = Caller(person=("User", user), vouched=Vouched.TOKEN)
-        return self._tasks.approve(self._moment(), caller, Yes(grant.id, agreement(grant)))
 
     def handle(self, grant: Grant) -> str:
         now = self._moment().now

@@ -6,8 +6,6 @@ that takes over the billing pod has what the pod has; what it can do with it is 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import http.client
 import json
 import ssl
@@ -17,18 +15,22 @@ import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from pdp.grants.grant import Grant
-from pdp.grants.handle import Names
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pdp.identity.dev.tokens import TokenShape, public_jwk, sign_token
+from pdp.sdk.remote.channel import Tls
+from pdp.sdk.remote.steps import Steps
+from pdp.wire.messages import PDP as MESSAGES
 from tools.envoy import VERSION
 from tools.programs import Envoy, Server, pdp, shipped
-from tools.task_desk import TaskDesk
 
 LEDGER = Path(__file__).parents[1]
-DOMAIN, HOST = "prod.acme", "api.acme.internal"
-PDP, API, CI, BILLING, GATE, STAGING = (
+DOMAIN, HOST, LOGIN = "prod.acme", "api.acme.internal", "https://login.acme"
+PDP, API, CI, DESK, BILLING, GATE, STAGING = (
     f"spiffe://{DOMAIN}/{name}"
-    for name in ("pdp", "ns/ledger/api", "ci/runner", "ns/billing/api", "gates/prod", "gates/staging")
+    for name in ("pdp", "ns/ledger/api", "ci/runner", "people/desk", "ns/billing/api", "gates/prod", "gates/staging")
 )
 
 
@@ -43,45 +45,46 @@ class Story:
         self.ca = folder / "ca"
         pdp("dev", "ca", str(self.ca), "--trust-domain", DOMAIN)
         self.api = stack.enter_context(LedgerApi())
+        self._people = ec.generate_private_key(ec.SECP256R1())
         self.server = Server(folder, self._config())
+        self._address = f"127.0.0.1:{self.server.port}"
         stack.callback(self.server.stop)
         self.prod, self.staging = self._gate("prod", GATE, stack), self._gate("staging", STAGING, stack)
-        names = Names(PDP, DOMAIN)
-        self.tasks = TaskDesk(LEDGER, folder / "state" / "grants.db", folder / "keys", names, "prod")
-        stack.callback(self.tasks.close)
 
     def tell(self) -> None:
         own, stolen = self._svid(BILLING, "billing"), self._svid(BILLING, "stolen")
         print(f"Envoy {VERSION} with mTLS before the ledger's API; pdp serve decides. GET /tables/invoices as {BILLING}:\n")
         self._ask("without a task", self.prod, own)
-        grant = self.tasks.open(CI, "invoicing", BILLING, thumbprint(own), {"tenant": "acme"})
-        self._until("grant_unknown", own, grant)
-        self._ask("in a task that waits for approval", self.prod, own, grant)
-        self.tasks.approve(grant, "ada")
-        self._until("task_not_active", own, grant)
-        print(f"\n  {CI} has opened the task `invoicing`, tenant acme; ada has approved it\n")
-        self._ask("in its task", self.prod, own, grant)
-        self._ask("the same grant, another key", self.prod, stolen, grant)
-        self._ask("the same grant and key, in staging", self.staging, own, grant)
-        self._ask("the same, another table", self.prod, own, grant, "customers")
-        self.tasks.end(CI, grant)
-        self._until("allowed", own, grant)
-        print("\n  the task has ended\n")
-        self._ask("the same grant and key", self.prod, own, grant)
+        ci, desk = self._svid(CI, "ci"), self._svid(DESK, "desk")
+        print(f"\n  {CI}: pdp task open invoicing --holder {BILLING} --set tenant=acme")
+        tied = ("--holder-cert", str(own / "svid.pem"))
+        opened = self._pdp(ci, "task", "open", "invoicing", "--holder", BILLING, "--set", "tenant=acme", *tied)["grant"]
+        print("  ada, of billing-leads: pdp grant approve\n")
+        self._pdp(
+            desk, "grant", "approve", opened["id"], "--agreement", opened["agreement"], "--token", str(self._token("ada"))
+        )
+        handle = self._handle(own, opened["id"])
+        self._ask("in its task", self.prod, own, handle)
+        self._ask("the same grant, another key", self.prod, stolen, handle)
+        self._ask("the same grant and key, in staging", self.staging, own, handle)
+        self._ask("the same, another table", self.prod, own, handle, "customers")
+        self._pdp(ci, "task", "end", opened["task"])
+        print(f"\n  {CI}: pdp task end\n")
+        self._ask("the same grant and key", self.prod, own, handle)
         self.server.stop()
         print("\n  the decision point is stopped\n")
-        self._ask("the same", self.prod, own, grant)
+        self._ask("the same", self.prod, own, handle)
 
-    def _ask(self, what: str, gate: Envoy, svid: Path, grant: Grant | None = None, table: str = "invoices") -> None:
-        status, reason, because = self._get(gate, svid, grant, table)
+    def _ask(self, what: str, gate: Envoy, svid: Path, handle: str = "", table: str = "invoices") -> None:
+        status, reason, because = self._get(gate, svid, handle, table)
         print(f"  {what:<36} {status}  {reason}{because and f': {because}'}")
 
-    def _get(self, gate: Envoy, svid: Path, grant: Grant | None, table: str) -> tuple[int, str, str]:
+    def _get(self, gate: Envoy, svid: Path, handle: str, table: str) -> tuple[int, str, str]:
         context = ssl.create_default_context(cafile=str(self.ca / "bundle.pem"))
         context.check_hostname = False  # the gate's certificate names no host
         context.load_cert_chain(svid / "svid.pem", svid / "svid.key")
         connection = http.client.HTTPSConnection("127.0.0.1", gate.port, context=context)
-        headers = {"host": HOST} | ({} if grant is None else {"task-grant": self.tasks.handle(grant)})
+        headers = {"host": HOST} | ({"task-grant": handle} if handle else {})
         try:
             connection.request("GET", f"/tables/{table}", headers=headers)
             answer = connection.getresponse()
@@ -93,23 +96,38 @@ class Story:
             return answer.status, reason, str(json.loads(body).get("because", ""))
         return answer.status, "allowed" if answer.status == 200 else "no answer of the decision point", ""
 
-    def _until(self, reason: str, svid: Path, grant: Grant) -> None:
-        """Until the server has seen in its store what another process wrote there."""
-        ends = time.monotonic() + 30
-        while self._get(self.prod, svid, grant, "invoices")[1] == reason:
-            if time.monotonic() > ends:
-                raise SystemExit(f"still {reason} after 30 s")
-            threading.Event().wait(0.02)
-
     # ---- what it takes
 
-    def _svid(self, spiffe_id: str, name: str) -> Path:
+    def _svid(self, spiffe_id: str, name: str, *more: str) -> Path:
         out = self.folder / "svids" / name
-        pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out))
+        pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out), *more)
         return out
 
+    def _pdp(self, svid: Path, *words: str) -> Any:
+        """A verb of the command line, over mTLS with this SVID."""
+        shown = {"--cert": svid / "svid.pem", "--key": svid / "svid.key", "--ca": self.ca / "bundle.pem"}
+        options = [str(word) for pair in shown.items() for word in pair]
+        return json.loads(pdp(*words, "--server", self._address, *options, "--format", "json"))
+
+    def _handle(self, svid: Path, grant: str) -> str:
+        """What the holder sends along: it asks for it with its own certificate."""
+        tls = Tls(svid / "svid.pem", svid / "svid.key", self.ca / "bundle.pem", "pdp")
+        with Steps(self._address, tls) as steps:
+            return str(steps.call("/pdp.v1.GrantService", "Get", MESSAGES.GetRequest(grant=grant)).handle)
+
+    def _token(self, person: str) -> Path:
+        """What a login service gives a person: a JWT."""
+        now = int(time.time())
+        claims = {"iss": LOGIN, "aud": PDP, "sub": person, "iat": now, "nbf": now, "exp": now + 300}
+        token = sign_token(TokenShape({"alg": "ES256", "kid": "1", "typ": "JWT"}, claims), self._people)
+        path = self.folder / f"{person}.jwt"
+        path.write_text(token)
+        path.chmod(0o600)
+        return path
+
     def _config(self) -> dict[str, object]:
-        own = self._svid(PDP, "pdp")
+        own = self._svid(PDP, "pdp", "--dns", "pdp")
+        (self.folder / "people.json").write_text(json.dumps({"keys": [public_jwk(self._people, kid="1", alg="ES256")]}))
         gate = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set"}
         return {
             "name": PDP,
@@ -120,11 +138,9 @@ class Story:
             "trust": {DOMAIN: {"file": str(self.ca / "bundle.json")}},
             "peps": {GATE: {**gate, "environment": "prod"}, STAGING: {**gate, "environment": "staging"}},
             "policies": {"path": str(LEDGER), "watch": False},
-            "store": {
-                "path": str(self.folder / "state" / "grants.db"),
-                "keys": str(self.folder / "keys"),
-                "freshness": "1s",
-            },
+            "store": {"path": str(self.folder / "state" / "grants.db"), "keys": str(self.folder / "keys")},
+            "people": {LOGIN: {"audience": PDP, "keys": str(self.folder / "people.json"), "roles": ["approver"]}},
+            "roles": {"grants": [CI, DESK, BILLING]},
         }
 
     def _gate(self, name: str, spiffe_id: str, stack: ExitStack) -> Envoy:
@@ -172,13 +188,6 @@ class LedgerApi:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def thumbprint(svid: Path) -> str:
-    """x5t#S256 of the leaf."""
-    pem, end = (svid / "svid.pem").read_text(), "-----END CERTIFICATE-----"
-    der = ssl.PEM_cert_to_DER_cert(pem[: pem.index(end) + len(end)])
-    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
 if __name__ == "__main__":
