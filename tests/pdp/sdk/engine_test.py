@@ -116,8 +116,8 @@ class Named(enum.StrEnum):
 @pytest.mark.parametrize(
     "told",
     [
-        {"user": (Sly("User"), "bob")}, {"action": Sly("read")}, {"proof": [Sly("key")]}, {"resource": ("Case", Named.SEVEN)},
-        {"workload": Sly(OWL)}, {"workload": pdp.Workload(OWL, credential=Sly("c"))},
+        {"user": (Sly("User"), "bob")}, {"action": Sly("read")}, {"proof": [Sly("key")]},
+        {"resource": ("Case", Named.SEVEN)}, {"workload": Sly(OWL)}, {"workload": pdp.Workload(OWL, credential=Sly("c"))},
     ],
     ids=str,
 )  # fmt: skip

@@ -101,7 +101,7 @@ class Eager(Base):
         sa.Column("note", sa.String),
         sa.Column("person_id", sa.Integer, server_default="1"),
     )
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012  # SQLAlchemy reads it
+    __mapper_args__ = {"eager_defaults": True}
 
 
 invoices: Any = Invoice.__table__

@@ -13,7 +13,10 @@ import pdp
 from pdp.store import policy_folder
 from pdp.store.files import find_files, folders_behind, is_still
 
-HEAD = "language 1\npackage a\nentity User { level: Int }\nentity Case\nrelation helper(User, Case) expiring\naction read on Case\n"
+HEAD = (
+    "language 1\npackage a\nentity User { level: Int }\nentity Case\n"
+    "relation helper(User, Case) expiring\naction read on Case\n"
+)
 ALLOW = HEAD + "allow all { for User do read on Case }\n"
 DENY = "language 1\npackage d\ndeny no { do read on Case }\n"
 ROW = {"relation": "helper", "of": [["User", "ada"], ["Case", "7"]]}
