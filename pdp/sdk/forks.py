@@ -17,11 +17,11 @@ _living: list[ref[Forked]] = []
 def make_anew_in_children(thing: Forked) -> None:
     """Its `begin_in_child` is called in every process forked from now on, before anything else runs there; first that of
     what was made first."""
-    _living[:] = [*(each for each in _living if each() is not None), ref(thing)]
+    _living.append(ref(thing, _living.remove))
 
 
 def _begin() -> None:
-    for each in _living:
+    for each in tuple(_living):
         if (thing := each()) is not None:
             thing.begin_in_child()
 

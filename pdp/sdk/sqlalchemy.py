@@ -20,7 +20,7 @@ from pdp.model.request import EntityLike, Request
 from pdp.sdk.subject import Subject, told
 
 try:
-    from sqlalchemy import Connection, Engine, event
+    from sqlalchemy import DDL, Connection, Engine, event
     from sqlalchemy.pool import _AdhocProxiedConnection
     from sqlalchemy.sql.compiler import SQLCompiler
 except ImportError as error:  # pragma: no cover  # the extra is installed where this is tested
@@ -160,6 +160,8 @@ class _Gate:
         if not isinstance(compiled, SQLCompiler):
             if not self._allow_ddl or reads_rows(compiled.statement):
                 _refuse(type(compiled.statement).__name__, "ddl")
+            if isinstance(compiled.statement, DDL) and not self._allow_raw_sql:
+                _refuse("DDL()", "raw_sql")
             return
         reading = self._read(compiled)
         if reading is None:

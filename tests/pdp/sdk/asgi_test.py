@@ -105,7 +105,7 @@ AMBIGUOUS = (
     "text", ["7", "0", "-7", "7.5", "123e4567-e89b-12d3-a456-426614174000", "v1.0", "7a", "a07", "nan", "e3", "."]
 )
 def test_texts_that_stay_as_they_are(text: str) -> None:
-    assert not changes_when_converted([text])
+    assert not changes_when_converted([text, [text], 7, True])
 
 
 @pytest.mark.parametrize("text", AMBIGUOUS)

@@ -214,6 +214,16 @@ def wrapped_with_more(table: str = "invoices") -> Callable[..., Any]:
     return wrapper
 
 
+def wrapped_that_tells() -> Any:
+    """Says that it takes what it does not pass on."""
+
+    def told(*args: Any) -> Any:
+        return args
+
+    told.__signature__ = inspect.signature(lambda table: table)  # type: ignore[attr-defined]
+    return told
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -225,7 +235,9 @@ def wrapped_with_more(table: str = "invoices") -> Callable[..., Any]:
         (property(generator), "it is no function"),
         (7, "it is no function"),
         (functools.lru_cache(lambda table: table), "directly above `def`"),
-        (wrapped_with_more(), "does not have; it has args"),
+        (wrapped_with_more(), "a decorator below"),
+        (wrapped_that_tells(), "a decorator below"),
+        (functools.wraps(lambda table: table)(lambda *args: args), "a decorator below"),
         (lambda tabel: tabel, "takes `table`, which the function does not have; it has tabel"),
         (lambda: 1, "it has none"),
     ],

@@ -643,4 +643,6 @@ def test_a_change_of_the_schema_that_holds_a_query_is_refused(
     with database.connect() as connection:
         with pytest.raises(pdp.Denied, match="ddl"):
             connection.execute(statement)
+        with pytest.raises(pdp.Denied, match="raw_sql"):
+            connection.execute(sa.DDL("CREATE TABLE copy AS SELECT * FROM people"))
         connection.execute(sa.schema.CreateTable(sa.Table("plain", sa.MetaData(), sa.Column("id", sa.Integer))))
