@@ -152,8 +152,9 @@ def test_a_grant_is_refused(code: str, change: Change) -> None:
 
 
 def test_every_code_of_a_check_has_a_row() -> None:
-    """The others are of the index and the store, `task_not_started` is the language's, and `revoked` the engine's."""
+    """The others are of the index, the store and `find_test`, `task_not_started` is the language's, `revoked` the engine's."""
     elsewhere = {
+        "ambiguous_task",
         "grant_unknown",
         "grants_stale",
         "store_unavailable",
