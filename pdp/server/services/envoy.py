@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pdp.errors import PdpError
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS
@@ -15,6 +17,8 @@ from pdp.wire import envoy_answer
 from pdp.wire.envoy import read_check
 from pdp.wire.envoy_answer import Told
 from pdp.wire.refusals import Unfit
+
+_log = logging.getLogger("pdp.server")
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -35,6 +39,7 @@ def envoy_handlers(desk: Desk) -> Handlers:
         except PdpError as error:
             if error.code == "invalid_request":
                 return envoy_answer.refuse(Unfit("malformed_value", error.message), ask.correlation)
+            _log.error("a gate was told that nothing can be decided: %s", error)
             return envoy_answer.unavailable("not_ready")
         return _answered(answer, gate, ask.consumed, ask.correlation)
 

@@ -21,6 +21,7 @@ from tests.pdp.service.desk import (
     BATCH,
     CERTIFICATES,
     GATE,
+    GATEWAY,
     GRANT,
     JKT,
     LEAF_KEY,
@@ -202,8 +203,9 @@ def test_a_proof_is_of_the_request_only_with_its_body(seen: bytes | None, claims
 
 
 def test_a_leaf_by_the_word_of_a_gate_is_remembered_apart() -> None:
-    desk = Desk()
-    assert desk.ask(showing(*CERTIFICATES[:1], whole_path=False)).verified.workload.verified_by == "pep"  # type: ignore[union-attr]
+    desk, vouching = Desk(), replace(PLACE, gate=replace(GATEWAY, vouches=True))
+    assert desk.reason(showing(*CERTIFICATES[:1], whole_path=False)) == "path_not_verified"
+    assert desk.ask(showing(*CERTIFICATES[:1], whole_path=False), place=vouching).verified.workload.verified_by == "pep"  # type: ignore[union-attr]
     assert desk.ask(showing(*CERTIFICATES)).verified.workload.verified_by == "pdp"  # type: ignore[union-attr]
     assert Desk().reason(showing(*CERTIFICATES[:1])) == "untrusted_issuer"
 
