@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from language import is_spiffe_id, shorten
+from language import shorten
+from pdp.engine.revocations import demand_name
+from pdp.errors import PdpError
 from pdp.grants.grant import EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Bury, Change, Expect, Put
 from pdp.record import Kind, Step
+from pdp.service.book import IN_ENGINE
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.ending import BY_FREEZE, ended, held_back, let_go
 from pdp.service.marked import trust_domain
@@ -143,8 +146,10 @@ def _demand_name(noun: str, name: str) -> None:
         raise Refused("noun_unknown", f"known are {', '.join(NOUNS)}")
     if type(name) is not str or not name:
         raise Refused("noun_unknown", f"the {noun} has no name")
-    if noun in ("workload", "opener", "gate") and not is_spiffe_id(name):
-        raise Refused("noun_unknown", f"{shorten(name)} is not a SPIFFE ID")
+    try:
+        demand_name(IN_ENGINE.get(noun, "task"), name)
+    except PdpError as error:
+        raise Refused("noun_unknown", error.message) from None
 
 
 def _demand_reason(why: str) -> None:
