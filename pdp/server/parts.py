@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,8 @@ from pdp.server.readiness import Readiness
 from pdp.server.state import NoState, State
 from pdp.server.trust_sources import TrustSources
 from pdp.store.trust import Trust
+
+_log = logging.getLogger("pdp.record")
 
 DENIALS = timedelta(minutes=1)
 
@@ -121,9 +124,20 @@ def _record(parts: Parts, folder: Path) -> Recorder:
         folder = folder / f"worker-{parts.worker}"
     settings = RecordSettings(full=Full(parts.config.record.full.value))
     record = RecordFiles(folder, open_keys(keys), settings, now_us=parts.clock)
-    parts.closes(record.close)
+    parts.closes(lambda: _closed(record.close()))
+    if settings.full is Full.DENY:
+        parts.readiness.require(
+            "record", lambda: record.failing and f"the decision record cannot be written: {record.failing}"
+        )
+    parts.counters.gauge("record_waiting", "entries of the record that are not on disk yet", lambda: record.waiting)
+    parts.counters.gauge("record_failing", "1 while the disk refuses the record", lambda: float(record.failing is not None))
     parts.record_figures = lambda: (record.head.seq, record.head.hash, record.lost)
     return record
+
+
+def _closed(left: int) -> None:
+    if left:
+        _log.error("the decision record ended with %s entries that could not be written", left)
 
 
 def _lacking_clock(clock: Clock) -> str | None:

@@ -106,7 +106,8 @@ class Checks:
             decision = self._decider.refuse(standing.snapshot, refusal)
         except BadCredential as refused:
             decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
-        decision = decision.within(verified.user_ends, "user", standing.fresh_until)
+        fresh_until = now if verified.redeemed is not None and verified.redeemed.consumes else standing.fresh_until
+        decision = decision.within(verified.user_ends, "user", fresh_until)  # a use is taken by each allow: ask again
         answer = Answer(decision, request, verified, inputs)
         return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
 

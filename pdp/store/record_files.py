@@ -52,6 +52,7 @@ class RecordFiles:
         self._settings = settings or RecordSettings()
         self._queue: deque[Any] = deque()
         self._limit = self._settings.queue_max
+        self._denies = self._settings.full is Full.DENY
         self._asleep = False
         self._wake = threading.Event()
         self._lost_lock = threading.Lock()
@@ -81,7 +82,7 @@ class RecordFiles:
         around: Circumstances | None = None,
     ) -> bool:
         queue = self._queue
-        if len(queue) >= self._limit:
+        if len(queue) >= self._limit or (self._denies and self._writer.failing is not None):
             return self._refuse()
         queue.append((request, decision, at_us, took_ns, bundle, inputs, around))
         if self._asleep:
@@ -89,7 +90,7 @@ class RecordFiles:
         return True
 
     def stepped(self, step: Step) -> bool:
-        if len(self._queue) >= self._limit:
+        if len(self._queue) >= self._limit or (self._denies and self._writer.failing is not None):
             return self._refuse()
         self._queue.append(step)
         if self._asleep:
@@ -98,7 +99,7 @@ class RecordFiles:
 
     def _refuse(self) -> bool:
         """No place: what the policy says. A record that is closed, or of the parent process, always says no."""
-        if self._limit < 0 or self._settings.full is Full.DENY:
+        if self._limit < 0 or self._denies:
             return False
         with self._lost_lock:
             self._lost += 1
@@ -141,6 +142,11 @@ class RecordFiles:
     def failing(self) -> str | None:
         """What the disk says, while it says no."""
         return self._writer.failing
+
+    @property
+    def waiting(self) -> int:
+        """Entries that were taken, and are not on disk yet."""
+        return len(self._queue)
 
     @property
     def head(self) -> Head:

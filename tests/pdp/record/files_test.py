@@ -535,3 +535,16 @@ def test_a_record_that_is_set_back_shows_against_a_known_head(folder: Path, keys
     path.write_bytes(old)
     assert checked(folder, keys).ok
     assert [f.code for f in checked(folder, keys, expected=head).findings] == ["cut_end"]
+
+
+@pytest.mark.parametrize("full", list(Full))
+def test_while_the_disk_refuses_nothing_is_taken_where_that_denies(tmp_path: Path, keys: RecordKeys, full: Full) -> None:
+    """P13: a queue that has room is no record."""
+    decided = WORLD.decided(REQUESTS[0])
+    with RecordFiles(tmp_path / "log", keys, RecordSettings(full=full)) as record:
+        assert record.decided(decided.request, decided.decision, NOW, 1)
+        record.flush()
+        record._writer.failing = "No space left on device"
+        assert record.decided(decided.request, decided.decision, NOW, 1) == (full is Full.DROP)
+        assert record.stepped(Step(Kind.INCIDENT, "freeze", NOW)) == (full is Full.DROP)
+        record._writer.failing = None

@@ -223,3 +223,13 @@ def test_every_denial_before_policy_is_recorded_with_what_was_verified() -> None
     assert (unread[1].reason, unread[0].workload) == ("certificate_malformed", None)
     offered.takes = False
     assert desk.reason() == "not_recorded"
+
+
+def test_an_allow_that_took_a_use_is_asked_for_again() -> None:
+    """A client that keeps answers would get more out of the grant than it has."""
+    taken: list[object] = []
+    counted = replace(GRANT, uses=1)
+    desk = Desk(counted, consume=taken.extend)
+    decision = desk.ask(ASK._replace(grant=handle(counted))).decision
+    assert decision.allowed
+    assert (decision.fresh_until_us, len(taken)) == (NOW, 1)
