@@ -44,6 +44,7 @@ VERBS = {
     "held": ("incident", "held"),
     "revoke": ("incident", "revoke"),
     "status": ("incident", "status"),
+    "keys": ("keys", "keys"),
     "doctor": ("doctor", "doctor"),
 }
 

@@ -71,6 +71,7 @@ class GrantBook:
         current = None if book is None else lambda: book.index
         self._shared = SharedGrants(current, parts.engine.change_revocations, self.changes.tell)
         parts.state = self._shared
+        parts.published_keys = lambda: self.keys.published(parts.clock())
         self._closing = threading.Event()
         if self.tasks is not None:
             self.tasks.confirm(parts.clock())

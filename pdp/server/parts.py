@@ -49,6 +49,7 @@ class Parts:
     counters: Counters
     recorder: Recorder | None = None
     state: State = field(default_factory=NoState)
+    published_keys: Callable[[], bytes] | None = None  # the keys that sign handles, as JWKS
     publish: Callable[[bytes], None] = field(default=lambda _: None)
     note: Callable[[bytes], None] = field(default=lambda _: None)  # to the writer, or from it to all; may be lost
     noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop

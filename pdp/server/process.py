@@ -152,5 +152,12 @@ async def _admin(parts: Parts, writer: Writer | None) -> tuple[AdminServer | Non
             lacking["process"] = "is ending"
         return page_of(not lacking, lacking)
 
-    server = AdminServer({"/metrics": metrics, "/healthz": healthz, "/readyz": readyz})
+    pages = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
+    if (published := parts.published_keys) is not None:
+
+        async def jwks() -> Page:
+            return Page(200, published() + b"\n", "application/jwk-set+json")
+
+        pages["/jwks.json"] = jwks
+    server = AdminServer(pages)
     return server, await server.start(address)
