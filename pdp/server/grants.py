@@ -57,7 +57,7 @@ class GrantBook:
         self._keys_folder = keys_folder(config)
         self.keys: IssuerKeys = open_issuer_keys(self._keys_folder, parts.clock())
         self.people = read_people(config)
-        self.bound_us = config.store.freshness if store is not None else FOREVER
+        self.bound_us = config.store.freshness  # in a follower too: each message says when the store was confirmed
         self.tasks: Tasks | None = None
         book: Book | None = None
         if store is not None:
@@ -77,7 +77,7 @@ class GrantBook:
             thread = threading.Thread(target=self._confirm, name="pdp-grants", daemon=True)
             thread.start()
             parts.closes(self._close)
-            parts.readiness.require("store", self._lacking)
+        parts.readiness.require("store", self._lacking)
 
     @classmethod
     def open(cls, parts: Parts, audience: str) -> GrantBook | None:

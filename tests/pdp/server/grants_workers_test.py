@@ -144,6 +144,19 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(place: Place, two: S
     assert known == {grant_id: 5 if ended else 3 for grant_id, ended in acknowledged.items()}
 
 
+def test_no_process_relies_on_a_store_that_is_not_confirmed(place: Place) -> None:
+    store = place.folder / "store" / "grants.sqlite"
+    with several(place.config(workers=2, store={"path": str(store), "freshness": "1s"}), WORKER) as server:
+        ends = [client(place, server, number) for number in (0, 1)]
+        with place.calling(server.address, CI) as ci:
+            handle = ci.grants("Open", bound(place)).handle
+        store.with_name(f"{store.name}.witness").rename(place.folder / "elsewhere")
+        for opened_channel, gate in ends:
+            wait_until(lambda gate=gate: gate.envoy(asking_envoy(place, handle)).status.message == "not_ready")  # type: ignore[misc]
+            assert gate.refused("Check", asking(place, handle), DECISIONS) == "UNAVAILABLE not_ready"
+            opened_channel.__exit__(None, None, None)
+
+
 def take(place: Place, server: Several, step: Any) -> Any:
     """Tried again for as long as nobody answers; None where a step turned out to be taken already."""
 
