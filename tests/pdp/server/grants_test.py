@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ from tests.pdp.server.grants_world import (
     ADMIN,
     API,
     CI,
+    DECISIONS,
     GRANTS,
     HELPER,
     OPS,
+    Client,
     Place,
     asking,
     asking_envoy,
     bound,
     opening,
 )
-from tests.pdp.server.world import GATE, Running, channel, code_of, development, running, wait_until
+from tests.pdp.server.world import DOMAIN, GATE, Running, channel, code_of, development, running, wait_until
 
 REQUESTED, PENDING, ACTIVE, SUSPENDED, ENDED = range(1, 6)  # the numbers of the protocol
 
@@ -207,7 +210,8 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         assert list(thawed.grants) == [opened.grant.id]
         assert gate.reason(ask) == "allowed"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="a test"))
-        assert gate.reason(ask) == "revoked"
+        assert gate.refused("Check", ask, DECISIONS) == "PERMISSION_DENIED revoked"
+        assert gate.envoy(asking_envoy(place, opened.handle)).status.message == "revoked"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="over", lift=True))
         assert gate.reason(ask) == "allowed"
         never = PDP.RevokeRequest(certificate=place.thumbprint(OPS), why="x", lift=True)
@@ -215,6 +219,39 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         revoked = ops.admin("Revoke", PDP.RevokeRequest(certificate=place.thumbprint(API), why="stolen"))
         assert list(revoked.grants) == [opened.grant.id]
         assert gate.reason(ask) == "task_ended"
+
+
+@pytest.mark.parametrize("noun", ["frozen", "workload", "certificate", "trust_domain"])
+def test_who_was_revoked_does_nothing(place: Place, noun: str) -> None:
+    bob = f"uid:{os.geteuid()}"
+    path = place.folder / "ops" / "socket"
+    path.parent.mkdir(mode=0o700)
+    roles = {"grants": [f"spiffe://{DOMAIN}/ci/*", OPS], "admin": [OPS, bob]}
+    listen = [{"address": "127.0.0.1:0", "trust_domain": DOMAIN}, {"address": f"unix:{path}"}]
+    with (
+        place.serving(roles=roles, listen=listen) as server,
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as stolen,
+        channel(f"unix:{path}") as opened_channel,
+    ):
+        ops = Client(opened_channel)
+        opened = ci.grants("Open", bound(place))
+        told = {"why": "stolen"}
+        if noun == "frozen":
+            ops.admin("Freeze", PDP.FreezeRequest(workload=OPS, **told))
+        else:
+            name = {"workload": OPS, "certificate": place.thumbprint(OPS), "trust_domain": DOMAIN}[noun]
+            ops.admin("Revoke", PDP.RevokeRequest(**{noun: name}, **told))
+        refused = [
+            stolen.refused("Thaw", PDP.ThawRequest(workload=OPS, **told), ADMIN),
+            stolen.refused("Revoke", PDP.RevokeRequest(workload=OPS, lift=True, **told), ADMIN),
+            stolen.refused("Status", PDP.StatusRequest(), ADMIN),
+            stolen.refused("Get", PDP.GetRequest(grant=opened.grant.id)),
+            stolen.refused("Suspend", PDP.SuspendRequest(grant=opened.grant.id, why="dos")),
+        ]
+        assert refused == ["PERMISSION_DENIED revoked"] * 5
+        if noun != "trust_domain":
+            assert ci.grants("Get", PDP.GetRequest(grant=opened.grant.id)).handle
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
