@@ -112,6 +112,7 @@ class Desk:
             now.snapshot is engine.snapshot
             and now.trust is trust.current
             and (grants is None or (now.grants is grants.index and now.issuer_keys is grants.keys))
+            and (grants is None or now.people is grants.people)
         ):
             return now
         self._standing = self._stand()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdp.grants.replay import ReplayMemory
+from pdp.identity.dev.tokens import public_jwk
 from pdp.server import desk
+from pdp.store.issuer_keys import read_issuer_keys, withdraw
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
     ADMIN,
@@ -252,6 +257,34 @@ def test_who_was_revoked_does_nothing(place: Place, noun: str) -> None:
         assert refused == ["PERMISSION_DENIED revoked"] * 5
         if noun != "trust_domain":
             assert ci.grants("Get", PDP.GetRequest(grant=opened.grant.id)).handle
+
+
+def test_keys_that_were_withdrawn_stop_at_the_next_reload(place: Place, server: Running) -> None:
+    people, keys = place.folder / "people.json", place.folder / "store" / "keys"
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as ops,
+        place.calling(server.address, GATE) as gate,
+    ):
+        opened = ci.grants("Open", bound(place))
+        assert gate.reason(asking(place, opened.handle)) == "allowed"
+        release = PDP.OpenRequest(kind="release", holder=API)
+        release.bindings.certificate = place.thumbprint(API)
+        pending = ops.grants("Get", PDP.GetRequest(grant=ci.grants("Open", release).grant.id))
+        now = time.time_ns() // 1000
+        withdraw(keys, read_issuer_keys(keys).signing(now).id, now)
+        people.write_text(json.dumps({"keys": [public_jwk(ec.generate_private_key(ec.SECP256R1()), kid="k2", use="sig")]}))
+        ops.admin("Reload", PDP.ReloadRequest())
+        assert gate.reason(asking(place, opened.handle)) == "key_unknown"
+        yes = PDP.ApproveRequest(
+            grant=pending.grant.id, agreement=pending.grant.agreement, approver_token=place.token("ada")
+        )
+        assert ops.refused("Approve", yes) == "UNAUTHENTICATED key_unknown"
+        again = ci.grants("Get", PDP.GetRequest(grant=opened.grant.id)).handle
+        assert gate.reason(asking(place, again)) == "allowed"
+        people.write_text("{")  # half written: nothing changes
+        ops.admin("Reload", PDP.ReloadRequest())
+        assert ops.refused("Approve", yes) == "UNAUTHENTICATED key_unknown"
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
