@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.grants.index import Index
@@ -17,7 +18,7 @@ from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.people import Issuer
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Consume, GrantStore, Record
-from pdp.record import Recorder, Step, SuspendAfter
+from pdp.record import Kind, Recorder, Step, SuspendAfter
 from pdp.server.changes import Changes
 from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
@@ -82,8 +83,10 @@ class GrantBook:
             return cls(parts, None, audience)
         from pdp.store.grants.sqlite import SqliteStore
 
-        store = SqliteStore(path, now_us=parts.clock)
+        store = SqliteStore(path, parts.config.store.witness, now_us=parts.clock)
         parts.closes(store.close)
+        if store.restored:
+            _tell_restored(parts, path)
         return cls(parts, store, audience)
 
     @property
@@ -136,3 +139,12 @@ class GrantBook:
     def _lacking(self) -> str | None:
         fresh = self._parts.clock() < self.index.confirmed_at + self.bound_us
         return None if fresh else "the store of grants was not confirmed within its bound"
+
+
+def _tell_restored(parts: Parts, path: Path) -> None:
+    """Freezes and revocations may be missing: whoever handles incidents has to know."""
+    from pdp.store.grants.sqlite_life import RESTORED
+
+    _log.error("`%s`: %s; every grant in it has ended, and marks that came after the copy must be set again", path, RESTORED)
+    if parts.recorder is not None:
+        parts.recorder.stepped(Step(Kind.INCIDENT, "store_restored", parts.clock(), reason=RESTORED))

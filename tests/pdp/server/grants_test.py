@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,6 +286,28 @@ def test_keys_that_were_withdrawn_stop_at_the_next_reload(place: Place, server: 
         people.write_text("{")  # half written: nothing changes
         ops.admin("Reload", PDP.ReloadRequest())
         assert ops.refused("Approve", yes) == "UNAUTHENTICATED key_unknown"
+
+
+def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    store, copy = place.folder / "store", place.folder / "copy"
+    for name in ("elsewhere", "record", "record-keys"):
+        (place.folder / name).mkdir(mode=0o700)
+    told: dict[str, Any] = {
+        "store": {"path": str(store / "grants.sqlite"), "witness": str(place.folder / "elsewhere" / "witness")},
+        "record": {"directory": str(place.folder / "record"), "keys": str(place.folder / "record-keys")},
+    }
+    with place.serving(**told) as server, place.calling(server.address, CI) as ci:
+        opened = ci.grants("Open", bound(place))
+    shutil.copytree(store, copy)
+    with place.serving(**told) as server, place.calling(server.address, CI) as ci:
+        ci.grants("End", PDP.EndRequest(task=opened.grant.task))
+    assert not caplog.records
+    shutil.rmtree(store)
+    copy.rename(store)
+    with place.serving(**told) as server, place.calling(server.address, GATE) as gate:
+        assert gate.reason(asking(place, opened.handle)) == "task_ended"
+    assert "is not the one that was last written" in caplog.text
+    assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record").iterdir() if path.is_file())
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
