@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from tests.pdp.server.grants_world import (
     bound,
     opening,
 )
-from tests.pdp.server.world import DOMAIN, GATE, Running, channel, code_of, development, running, wait_until
+from tests.pdp.server.world import DOMAIN, GATE, Running, call, channel, code_of, development, running, wait_until
 
 REQUESTED, PENDING, ACTIVE, SUSPENDED, ENDED = range(1, 6)  # the numbers of the protocol
 
@@ -308,6 +309,26 @@ def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, ca
         assert gate.reason(asking(place, opened.handle)) == "task_ended"
     assert "is not the one that was last written" in caplog.text
     assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record").iterdir() if path.is_file())
+
+
+def test_an_explanation_spends_nothing(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
+
+        def explained(ask: Any) -> str:
+            raw = call(gate.channel, f"{DECISIONS}Explain", PDP.ExplainRequest(request=ask).SerializeToString())
+            return str(PDP.ExplainResponse.FromString(raw).decision.reason)
+
+        once = asking(place, ci.grants("Open", bound(place, uses=1)).handle)
+        assert [explained(once), explained(once)] == ["allowed"] * 2
+        assert [gate.reason(once), gate.reason(once)] == ["allowed", "grant_consumed"]
+        keyed = opening()
+        keyed.bindings.key = place.jkt
+        handle = ci.grants("Open", keyed).handle
+        proven = asking(place, handle, action="update")
+        uri, empty = "https://ledger.test/rows", hashlib.sha256(b"").digest()
+        proven.task.target.method, proven.task.target.uri, proven.task.target.body_sha256 = "POST", uri, empty
+        proven.task.proof = place.proof("POST", uri, handle, empty)
+        assert [explained(proven), gate.reason(proven), explained(proven)] == ["allowed", "allowed", "proof_replayed"]
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
