@@ -145,6 +145,8 @@ def _missing(config: Config) -> Iterator[Finding]:
         yield Finding("record_missing", "record.directory")
     if config.store.path is None:
         yield Finding("store_missing", "store.path")
+    elif config.store.witness is None or config.store.path.parent.resolve() in config.store.witness.resolve().parents:
+        yield Finding("witness_beside", "store.witness")
 
 
 def _others_may_write(path: Path) -> bool:

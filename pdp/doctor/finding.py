@@ -78,6 +78,11 @@ RULES: dict[str, Rule] = {
     "folder_open": Rule(_E, "others may enter a folder that has to be ours alone", "chmod 700 it"),
     "record_missing": Rule(_N, "nothing is recorded: nobody will know what was decided", "configure `record`"),
     "store_missing": Rule(_N, "there is no store, so no task can be opened", "configure `store.path`"),
+    "witness_beside": Rule(
+        _W,
+        "the witness of the store lies with the database: a restored copy of both brings back what had ended",
+        "configure `store.witness`, outside of what is copied and restored",
+    ),
     "no_gates": Rule(
         _W, "no gate is configured, and no caller has a role for decisions", "configure `peps` or `roles.decision`"
     ),

@@ -66,14 +66,11 @@ class ReplayMemory:
 
     def use(self, key: str, jti: str, issued_us: int, until_us: int, now: int) -> Use:
         with self._lock:
-            if issued_us < self._began_us:
-                return Use.YOUNG
             self._forget(now, _SWEPT_AT_ONCE)
-            if until_us <= self._forgotten_us:  # the clock went back: it was remembered, and is not any more
-                return Use.YOUNG
+            known = self._known(key, jti, issued_us, until_us)
+            if known is not None:
+                return known
             used = self._used.get(key)
-            if used is not None and jti in used:
-                return Use.REPLAYED
             if not self._has_room(used):
                 self._forget(now, _SWEPT_WHEN_FULL)
                 used = self._used.get(key)
@@ -85,6 +82,16 @@ class ReplayMemory:
             used.add(jti)
             heappush(self._ends, (until_us, key, jti))
             return Use.FIRST
+
+    def look(self, key: str, jti: str, issued_us: int, until_us: int) -> Use:
+        """What is known of a proof, without using it."""
+        with self._lock:
+            return self._known(key, jti, issued_us, until_us) or Use.FIRST
+
+    def _known(self, key: str, jti: str, issued_us: int, until_us: int) -> Use | None:
+        if issued_us < self._began_us or until_us <= self._forgotten_us:
+            return Use.YOUNG  # in the second case the clock went back: it was remembered, and is not any more
+        return Use.REPLAYED if jti in self._used.get(key, ()) else None
 
     def _has_room(self, used: set[str] | None) -> bool:
         if used is None:
@@ -104,3 +111,13 @@ class ReplayMemory:
             self._pooled -= len(used) >= self._share
             if not used:
                 del self._used[key]
+
+
+class Looking:
+    """A memory that is only looked at: a question about a proof does not use it up."""
+
+    def __init__(self, memory: ReplayMemory) -> None:
+        self._memory = memory
+
+    def use(self, key: str, jti: str, issued_us: int, until_us: int, now: int) -> Use:
+        return self._memory.look(key, jti, issued_us, until_us)

@@ -20,7 +20,7 @@ from pdp.engine.decide import Explanation
 from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names
 from pdp.grants.handles import Handles
-from pdp.grants.replay import ReplayMemory
+from pdp.grants.replay import Looking, ReplayMemory
 from pdp.identity import ShownVerifier, Verifier
 from pdp.model.ask import Ask
 from pdp.model.gates import Gate
@@ -51,14 +51,10 @@ class Desk:
         self.proofs = ReplayMemory(parts.clock(), threading.Lock())
         self._handles = Handles(self.names)
         recording = None if parts.recorder is None else Recording(parts.recorder, perf_counter_ns)
-        self.checks = Checks(
-            parts.engine.decider,
-            ShownVerifier(Verifier(self.names.issuer)),
-            self._handles,
-            self.proofs,
-            None if self.grants is None else self.grants.consume,
-            recording,
-        )
+        decider, shown = parts.engine.decider, ShownVerifier(Verifier(self.names.issuer))
+        consume = None if self.grants is None else self.grants.consume
+        self.checks = Checks(decider, shown, self._handles, self.proofs, consume, recording)
+        self._explaining = Checks(decider, shown, self._handles, Looking(self.proofs), lambda _: None, recording)
         self._routes = Routes(parts.engine.bundle)
         self._routes_of: Bundle = parts.engine.bundle
         self._words_of = self.vocabulary
@@ -68,6 +64,9 @@ class Desk:
     def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
         """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are
         remembered, and uses counted, in one place."""
+        return self._check(self.checks, ask, peer, gate)
+
+    def _check(self, checks: Checks, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
         if ask.proof is not None and self.grants is not None and not self.parts.writes:
             raise PassOn
         environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
@@ -75,7 +74,7 @@ class Desk:
         began, standing, now = perf_counter_ns(), self.standing(), self.parts.clock()
         cache = standing.snapshot.policy.cache
         hits = 0 if cache is None else cache.stats.hits
-        answer = self.checks.check(standing, ask, place, now)
+        answer = checks.check(standing, ask, place, now)
         from_cache = cache is not None and cache.stats.hits != hits
         outcome = "allow" if answer.decision.allowed else "deny"
         self.parts.counters.decided(outcome, answer.decision.reason, from_cache, perf_counter_ns() - began)
@@ -84,8 +83,9 @@ class Desk:
         return answer
 
     def explain(self, ask: Ask, peer: Peer, gate: Gate | None) -> Explanation:
-        """The decision with every rule that was considered; without rules, when it was refused before policy."""
-        answer = self.check(ask, peer, gate)
+        """The decision with every rule that was considered; without rules, when it was refused before policy.
+        It takes no use of a grant and uses no proof up."""
+        answer = self._check(self._explaining, ask, peer, gate)
         if answer.inputs is None:
             return Explanation(answer.decision, None, answer.decision.because)
         snapshot, at = self.parts.engine.snapshot, self.parts.clock()
@@ -112,6 +112,7 @@ class Desk:
             now.snapshot is engine.snapshot
             and now.trust is trust.current
             and (grants is None or (now.grants is grants.index and now.issuer_keys is grants.keys))
+            and (grants is None or now.people is grants.people)
         ):
             return now
         self._standing = self._stand()

@@ -17,7 +17,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
+from pdp.server.admission import refuse_peer
 from pdp.server.config import Limits
 from pdp.server.counters import Counters
 from pdp.server.handlers import (
@@ -74,6 +76,7 @@ class Around:
     threads: ThreadPoolExecutor
     forward: Forward | None = None  # None: this is the process that writes
     tracer: Tracer = NO_TRACER
+    revoked: Callable[[], Revocations] = Revocations
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # ends streams, which would go on for ever
     recheck_s: float = 5.0  # how often the caller of an open stream is verified again
 
@@ -165,11 +168,8 @@ class Edge:
     def peer_of(self, call: Call, method: Method | StreamMethod) -> Peer:
         """Who calls, if that caller may and if there is something to decide by."""
         peer = self._find_peer(call)
-        if method.service is None:
-            return peer
-        if method.service not in peer.roles or (method.for_gates and peer.gate is None):
-            raise edge_refusal("not_permitted", peer.name)
-        if method.when_ready and not self.around.readiness.can_decide:
+        refuse_peer(peer, method, self.around.revoked())
+        if method.service is not None and method.when_ready and not self.around.readiness.can_decide:
             raise edge_refusal("not_ready", ", ".join(self.around.readiness.lacking()))
         return peer
 

@@ -11,27 +11,23 @@ import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
-from language import FOREVER
 from pdp.errors import PdpError
 from pdp.grants.index import Index
 from pdp.grants.issuer_keys import IssuerKeys
-from pdp.grants.people import Issuer, Role
-from pdp.grants.people_keys import read_key_set
+from pdp.grants.people import Issuer
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Consume, GrantStore, Record
-from pdp.record import Recorder, Step, SuspendAfter
+from pdp.record import Kind, Recorder, Step, SuspendAfter
 from pdp.server.changes import Changes
-from pdp.server.config import Config
 from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.shared_grants import SharedGrants, message
+from pdp.server.signing_keys import SigningKeys
 from pdp.service.book import Book
 from pdp.service.caller import Moment, Rules
 from pdp.service.plan import Plan
 from pdp.service.tasks import Tasks
-from pdp.store.issuer_keys import open_issuer_keys
 
 _CONFIRMS = 4  # in the time for which a confirmation holds
 
@@ -54,10 +50,9 @@ class GrantBook:
     def __init__(self, parts: Parts, store: GrantStore | None, audience: str) -> None:
         config = parts.config
         self._parts = parts
-        self._keys_folder = keys_folder(config)
-        self.keys: IssuerKeys = open_issuer_keys(self._keys_folder, parts.clock())
-        self.people = read_people(config)
-        self.bound_us = config.store.freshness if store is not None else FOREVER
+        self._signing = SigningKeys(config, parts.clock())
+        parts.reads = self._signing.read_again
+        self.bound_us = config.store.freshness  # in a follower too: each message says when the store was confirmed
         self.tasks: Tasks | None = None
         book: Book | None = None
         if store is not None:
@@ -75,10 +70,9 @@ class GrantBook:
         self._closing = threading.Event()
         if self.tasks is not None:
             self.tasks.confirm(parts.clock())
-            thread = threading.Thread(target=self._confirm, name="pdp-grants", daemon=True)
-            thread.start()
-            parts.closes(self._close)
-            parts.readiness.require("store", self._lacking)
+        threading.Thread(target=self._keep_up, name="pdp-grants", daemon=True).start()
+        parts.closes(self._closing.set)
+        parts.readiness.require("store", self._lacking)
 
     @classmethod
     def open(cls, parts: Parts, audience: str) -> GrantBook | None:
@@ -90,13 +84,23 @@ class GrantBook:
             return cls(parts, None, audience)
         from pdp.store.grants.sqlite import SqliteStore
 
-        store = SqliteStore(path, now_us=parts.clock)
+        store = SqliteStore(path, parts.config.store.witness, now_us=parts.clock)
         parts.closes(store.close)
+        if store.restored:
+            _tell_restored(parts, path)
         return cls(parts, store, audience)
 
     @property
     def index(self) -> Index:
         return self._shared.index
+
+    @property
+    def keys(self) -> IssuerKeys:
+        return self._signing.issuer
+
+    @property
+    def people(self) -> Mapping[str, Issuer]:
+        return self._signing.people
 
     def consume(self, consumes: Sequence[Consume]) -> None:
         if self.tasks is None:
@@ -114,15 +118,20 @@ class GrantBook:
         self._parts.publish(message(index, told, whole=whole))
         self.changes.tell(told, whole)
 
-    def _confirm(self) -> None:
-        tasks = self.tasks
-        assert tasks is not None
+    def _confirm(self, tasks: Tasks) -> None:
+        now = self._parts.clock()
+        tasks.confirm(now)
+        self._parts.publish(message(self.index, ()))
+        tasks.expire(self.moment())
+
+    # ---- in every process
+
+    def _keep_up(self) -> None:
         while not self._closing.wait(self.bound_us / _CONFIRMS / 1e6):
             try:
-                now = self._parts.clock()
-                tasks.confirm(now)
-                tasks.expire(self.moment())
-                self._parts.publish(message(self.index, ()))
+                self._signing.read_again()
+                if self.tasks is not None:
+                    self._confirm(self.tasks)
             except (Refused, PdpError) as error:
                 _log.error("the store of grants was not confirmed: %s", error)
             except Exception:  # noqa: BLE001  # what is known goes stale if this goes on; the thread must not end
@@ -132,26 +141,11 @@ class GrantBook:
         fresh = self._parts.clock() < self.index.confirmed_at + self.bound_us
         return None if fresh else "the store of grants was not confirmed within its bound"
 
-    def _close(self) -> None:
-        self._closing.set()
 
+def _tell_restored(parts: Parts, path: Path) -> None:
+    """Freezes and revocations may be missing: whoever handles incidents has to know."""
+    from pdp.store.grants.sqlite_life import RESTORED
 
-def keys_folder(config: Config) -> Path:
-    assert config.store.path is not None
-    return config.store.keys if config.store.keys is not None else config.store.path.parent / "keys"
-
-
-def read_people(config: Config) -> Mapping[str, Issuer]:
-    """The issuers of people's tokens, with their keys."""
-    found = {}
-    for name, people in config.people.items():
-        assert people.keys is not None  # the configuration was checked
-        try:
-            raw = people.keys.read_bytes()
-        except OSError as error:
-            raise PdpError("invalid_file", f"`{people.keys}` cannot be read: {error.strerror}") from None
-        algorithms = frozenset(people.algorithms)
-        roles = frozenset(Role(role.value) for role in people.roles)
-        keys = read_key_set(raw, algorithms)
-        found[name] = Issuer(name, people.audience, people.type, roles, keys, FOREVER, algorithms, subject=people.subject)
-    return MappingProxyType(found)
+    _log.error("`%s`: %s; every grant in it has ended, and marks that came after the copy must be set again", path, RESTORED)
+    if parts.recorder is not None:
+        parts.recorder.stepped(Step(Kind.INCIDENT, "store_restored", parts.clock(), reason=RESTORED))

@@ -24,6 +24,7 @@ EDGE_CODES = {
     "unknown_method": ("UNIMPLEMENTED", "there is no such method here"),
     "unauthenticated": ("UNAUTHENTICATED", "who calls is not proven, or not any more"),
     "not_permitted": ("PERMISSION_DENIED", "who calls may not call this"),
+    "revoked": ("PERMISSION_DENIED", "who calls was frozen or revoked: the workload, its certificate, trust domain or gate"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),
     "overloaded": ("RESOURCE_EXHAUSTED", "more calls are in work than may be"),
     "too_large": ("RESOURCE_EXHAUSTED", "the request is larger than is taken"),

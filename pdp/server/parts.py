@@ -53,6 +53,7 @@ class Parts:
     publish: Callable[[bytes], None] = field(default=lambda _: None)
     note: Callable[[bytes], None] = field(default=lambda _: None)  # to the writer, or from it to all; may be lost
     noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop
+    reads: Callable[[], None] = field(default=lambda: None)  # keys, again
     forward: Forward | None = None  # in a process that follows: a call, answered by the one that writes
     policy_since: int = 0  # when the policies in force were put there
     started: int = 0
@@ -70,8 +71,9 @@ class Parts:
             self.policy_since = self.clock()
 
     def reload(self) -> bool:
-        """Reads policies, data and trust again; raises what keeps them from being put into force."""
+        """Reads policies, data, trust and keys again; raises what keeps them from being put into force."""
         self.sources.ask()
+        self.reads()
         changed = self.engine.reload()
         if changed:
             self.policy_since = self.clock()

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
 from pdp.server.edge import Around
@@ -53,8 +54,12 @@ async def run_process(
     services = {name.split("/")[1] for name in served}
     handlers = {**served, **health_handlers(parts.readiness, services)}
     writer, following = None, None
+
+    def revoked() -> Revocations:
+        return parts.engine.snapshot.revoked
+
     if runtime is not None and parts.writes:
-        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads, parts.noted)
+        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads, parts.noted, revoked)
         await writer.start()
         parts.publish, parts.note = writer.publish, writer.note
     elif runtime is not None:
@@ -71,6 +76,7 @@ async def run_process(
         None if following is None else following.forward,
         OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
         recheck_s=config.tls.recheck / 1e6,
+        revoked=revoked,
     )
     trust, shared = parts.trust, config.workers > 1
     bound: list[Bound] = []

@@ -81,7 +81,7 @@ class TrustSources:
         for source in self._sources:
             now = self._clock()
             if isinstance(source, FileSource):
-                state = _state(source.path)
+                state = state_of(source.path)
                 if self._states.get(source.name) == state and source.name not in self.problems:
                     continue
                 self._states[source.name] = state
@@ -105,7 +105,8 @@ class TrustSources:
                 _log.exception("trust bundles were not looked at")
 
 
-def _state(path: Path) -> object:
+def state_of(path: Path) -> object:
+    """What is another one when a file was changed or replaced."""
     try:
         found = path.stat()
     except OSError as error:

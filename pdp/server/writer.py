@@ -16,7 +16,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
+from pdp.server.admission import refuse_peer
 from pdp.server.callers import Callers
 from pdp.server.frames import Kind, frame, read_frame
 from pdp.server.handlers import CallRefused, Handlers, Method, edge_refusal, refusal_of
@@ -55,8 +57,9 @@ class Writer:
         callers: Callers,
         threads: ThreadPoolExecutor,
         noted: Callable[[bytes], None] = lambda _: None,
+        revoked: Callable[[], Revocations] = Revocations,
     ) -> None:
-        self._path, self._state, self._noted = path, state, noted
+        self._path, self._state, self._noted, self._revoked = path, state, noted, revoked
         self._handlers, self._callers, self._threads = handlers, callers, threads
         self._followers: dict[int, Follower] = {}
         self._changes = count(1)
@@ -182,10 +185,9 @@ class Writer:
         try:
             name, request, peer, deadline = unpack_call(body, self._callers)
             method = self._handlers.get(name)
-            if not isinstance(method, Method) or not (method.writes or method.passes) or method.service not in peer.roles:
+            if not isinstance(method, Method) or not (method.writes or method.passes):
                 raise edge_refusal("not_permitted", peer.name)
-            if method.for_gates and peer.gate is None:
-                raise edge_refusal("not_permitted", peer.name)
+            refuse_peer(peer, method, self._revoked())
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
             loop = asyncio.get_running_loop()

@@ -41,6 +41,7 @@ too_large                 47   400 the message, or a part of it, is larger than 
 empty_request             E-12 400 there is neither an HTTP request nor the certificate of a peer
 
 unknown_gate              E-1  403 the caller is not a gate that is configured
+revoked                   E-1  403 the gate, its certificate or its trust domain was frozen or revoked
 destination_not_asserted  E-1  403 the gate may not stand before this destination
 user_not_asserted         E-1  403 the gate may not name users of this type, or at all
 value_not_asserted        L9   403 only a gate can say this, and the caller is none

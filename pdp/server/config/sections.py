@@ -115,6 +115,7 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class Store:
     path: Path | None = _setting("the SQLite file of tasks and grants; without it there are none", None)
+    witness: Path | None = _setting("tells a restored copy, best on another disk; a file beside `path` if not given", None)
     keys: Path | None = _setting("the folder of the keys that sign handles; `keys` beside the file if not given", None)
     freshness: DurationUs = _setting("after so long without the store, whatever stands on a grant is denied", seconds(5))
     suspend_after: int = _setting("so many failed bindings of a grant suspend it; 0 for never", 0)

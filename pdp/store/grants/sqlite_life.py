@@ -33,7 +33,7 @@ def life_of(connection: sqlite3.Connection, seen: Seen | None, revision_min: int
 
 def live_on(connection: sqlite3.Connection, seen: Seen | None, now: int) -> tuple[Life, Seen | None, bool]:
     """The life of a file that is opened. If it is not the one last written, a new one begins: with what the witness is to
-    be told, and whether there was an old one."""
+    be told, and whether there was an old one, in the file or by its witness."""
     found = _row(connection)
     if found is not None and seen is not None and _follows(connection, found, seen):
         return found, None, False
@@ -42,7 +42,7 @@ def live_on(connection: sqlite3.Connection, seen: Seen | None, now: int) -> tupl
     connection.execute("DELETE FROM commits")
     connection.execute("INSERT OR REPLACE INTO life VALUES (1, ?, ?)", (begun.incarnation, begun.revision))
     _end_all(connection, begun.revision, now)
-    return begun, advance(connection, begun), found is not None
+    return begun, advance(connection, begun), found is not None or seen is not None
 
 
 def advance(connection: sqlite3.Connection, life: Life) -> Seen:

@@ -28,7 +28,7 @@ def good(tmp_path: Path) -> Path:
         "peps": {GATE: {"domains": [DOMAIN]}},
         "policies": {"path": "policies"},
         "record": {"directory": "record", "keys": "keys"},
-        "store": {"path": "store/grants.sqlite"},
+        "store": {"path": "store/grants.sqlite", "witness": "witness/grants"},
     }
     path = tmp_path / "pdp.json"
     path.write_text(json.dumps(document))
@@ -70,6 +70,8 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("folder_open", lambda f: (f.parent / "keys").chmod(0o750)),
     ("record_missing", edit(lambda d: d.pop("record"))),
     ("store_missing", edit(lambda d: d.pop("store"))),
+    ("witness_beside", edit(lambda d: d["store"].pop("witness"))),  # type: ignore[index]
+    ("witness_beside", edit(lambda d: d["store"].update(witness="store/more/witness"))),  # type: ignore[index]
     ("no_gates", edit(lambda d: d.pop("peps"))),
 ]
 

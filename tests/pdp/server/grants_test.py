@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdp.grants.replay import ReplayMemory
+from pdp.identity.dev.tokens import public_jwk
 from pdp.server import desk
+from pdp.store.issuer_keys import read_issuer_keys, withdraw
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
     ADMIN,
     API,
     CI,
+    DECISIONS,
     GRANTS,
     HELPER,
     OPS,
+    Client,
     Place,
     asking,
     asking_envoy,
     bound,
     opening,
 )
-from tests.pdp.server.world import GATE, Running, channel, code_of, development, running, wait_until
+from tests.pdp.server.world import DOMAIN, GATE, Running, call, channel, code_of, development, running, wait_until
 
 REQUESTED, PENDING, ACTIVE, SUSPENDED, ENDED = range(1, 6)  # the numbers of the protocol
 
@@ -207,7 +217,8 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         assert list(thawed.grants) == [opened.grant.id]
         assert gate.reason(ask) == "allowed"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="a test"))
-        assert gate.reason(ask) == "revoked"
+        assert gate.refused("Check", ask, DECISIONS) == "PERMISSION_DENIED revoked"
+        assert gate.envoy(asking_envoy(place, opened.handle)).status.message == "revoked"
         ops.admin("Revoke", PDP.RevokeRequest(gate=GATE, why="over", lift=True))
         assert gate.reason(ask) == "allowed"
         never = PDP.RevokeRequest(certificate=place.thumbprint(OPS), why="x", lift=True)
@@ -215,6 +226,109 @@ def test_freeze_and_thaw(place: Place, server: Running) -> None:
         revoked = ops.admin("Revoke", PDP.RevokeRequest(certificate=place.thumbprint(API), why="stolen"))
         assert list(revoked.grants) == [opened.grant.id]
         assert gate.reason(ask) == "task_ended"
+
+
+@pytest.mark.parametrize("noun", ["frozen", "workload", "certificate", "trust_domain"])
+def test_who_was_revoked_does_nothing(place: Place, noun: str) -> None:
+    bob = f"uid:{os.geteuid()}"
+    path = place.folder / "ops" / "socket"
+    path.parent.mkdir(mode=0o700)
+    roles = {"grants": [f"spiffe://{DOMAIN}/ci/*", OPS], "admin": [OPS, bob]}
+    listen = [{"address": "127.0.0.1:0", "trust_domain": DOMAIN}, {"address": f"unix:{path}"}]
+    with (
+        place.serving(roles=roles, listen=listen) as server,
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as stolen,
+        channel(f"unix:{path}") as opened_channel,
+    ):
+        ops = Client(opened_channel)
+        opened = ci.grants("Open", bound(place))
+        told = {"why": "stolen"}
+        if noun == "frozen":
+            ops.admin("Freeze", PDP.FreezeRequest(workload=OPS, **told))
+        else:
+            name = {"workload": OPS, "certificate": place.thumbprint(OPS), "trust_domain": DOMAIN}[noun]
+            ops.admin("Revoke", PDP.RevokeRequest(**{noun: name}, **told))
+        refused = [
+            stolen.refused("Thaw", PDP.ThawRequest(workload=OPS, **told), ADMIN),
+            stolen.refused("Revoke", PDP.RevokeRequest(workload=OPS, lift=True, **told), ADMIN),
+            stolen.refused("Status", PDP.StatusRequest(), ADMIN),
+            stolen.refused("Get", PDP.GetRequest(grant=opened.grant.id)),
+            stolen.refused("Suspend", PDP.SuspendRequest(grant=opened.grant.id, why="dos")),
+        ]
+        assert refused == ["PERMISSION_DENIED revoked"] * 5
+        if noun != "trust_domain":
+            assert ci.grants("Get", PDP.GetRequest(grant=opened.grant.id)).handle
+
+
+def test_keys_that_were_withdrawn_stop_at_the_next_reload(place: Place, server: Running) -> None:
+    people, keys = place.folder / "people.json", place.folder / "store" / "keys"
+    with (
+        place.calling(server.address, CI) as ci,
+        place.calling(server.address, OPS) as ops,
+        place.calling(server.address, GATE) as gate,
+    ):
+        opened = ci.grants("Open", bound(place))
+        assert gate.reason(asking(place, opened.handle)) == "allowed"
+        release = PDP.OpenRequest(kind="release", holder=API)
+        release.bindings.certificate = place.thumbprint(API)
+        pending = ops.grants("Get", PDP.GetRequest(grant=ci.grants("Open", release).grant.id))
+        now = time.time_ns() // 1000
+        withdraw(keys, read_issuer_keys(keys).signing(now).id, now)
+        people.write_text(json.dumps({"keys": [public_jwk(ec.generate_private_key(ec.SECP256R1()), kid="k2", use="sig")]}))
+        ops.admin("Reload", PDP.ReloadRequest())
+        assert gate.reason(asking(place, opened.handle)) == "key_unknown"
+        yes = PDP.ApproveRequest(
+            grant=pending.grant.id, agreement=pending.grant.agreement, approver_token=place.token("ada")
+        )
+        assert ops.refused("Approve", yes) == "UNAUTHENTICATED key_unknown"
+        again = ci.grants("Get", PDP.GetRequest(grant=opened.grant.id)).handle
+        assert gate.reason(asking(place, again)) == "allowed"
+        people.write_text("{")  # half written: nothing changes
+        ops.admin("Reload", PDP.ReloadRequest())
+        assert ops.refused("Approve", yes) == "UNAUTHENTICATED key_unknown"
+
+
+def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    store, copy = place.folder / "store", place.folder / "copy"
+    for name in ("elsewhere", "record", "record-keys"):
+        (place.folder / name).mkdir(mode=0o700)
+    told: dict[str, Any] = {
+        "store": {"path": str(store / "grants.sqlite"), "witness": str(place.folder / "elsewhere" / "witness")},
+        "record": {"directory": str(place.folder / "record"), "keys": str(place.folder / "record-keys")},
+    }
+    with place.serving(**told) as server, place.calling(server.address, CI) as ci:
+        opened = ci.grants("Open", bound(place))
+    shutil.copytree(store, copy)
+    with place.serving(**told) as server, place.calling(server.address, CI) as ci:
+        ci.grants("End", PDP.EndRequest(task=opened.grant.task))
+    assert not caplog.records
+    shutil.rmtree(store)
+    copy.rename(store)
+    with place.serving(**told) as server, place.calling(server.address, GATE) as gate:
+        assert gate.reason(asking(place, opened.handle)) == "task_ended"
+    assert "is not the one that was last written" in caplog.text
+    assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record").iterdir() if path.is_file())
+
+
+def test_an_explanation_spends_nothing(place: Place, server: Running) -> None:
+    with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
+
+        def explained(ask: Any) -> str:
+            raw = call(gate.channel, f"{DECISIONS}Explain", PDP.ExplainRequest(request=ask).SerializeToString())
+            return str(PDP.ExplainResponse.FromString(raw).decision.reason)
+
+        once = asking(place, ci.grants("Open", bound(place, uses=1)).handle)
+        assert [explained(once), explained(once)] == ["allowed"] * 2
+        assert [gate.reason(once), gate.reason(once)] == ["allowed", "grant_consumed"]
+        keyed = opening()
+        keyed.bindings.key = place.jkt
+        handle = ci.grants("Open", keyed).handle
+        proven = asking(place, handle, action="update")
+        uri, empty = "https://ledger.test/rows", hashlib.sha256(b"").digest()
+        proven.task.target.method, proven.task.target.uri, proven.task.target.body_sha256 = "POST", uri, empty
+        proven.task.proof = place.proof("POST", uri, handle, empty)
+        assert [explained(proven), gate.reason(proven), explained(proven)] == ["allowed", "allowed", "proof_replayed"]
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from pdp.store.issuer_keys import read_issuer_keys, withdraw
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import API as HOLDER
 from tests.pdp.server.grants_world import (
@@ -142,6 +144,31 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(place: Place, two: S
         known = {g.id: g.state for g in ci.grants("List", PDP.ListRequest(states=[3, 5], page_size=1000)).grants}
     assert len(acknowledged) == 36
     assert known == {grant_id: 5 if ended else 3 for grant_id, ended in acknowledged.items()}
+
+
+def test_no_process_relies_on_a_store_that_is_not_confirmed(place: Place) -> None:
+    store = place.folder / "store" / "grants.sqlite"
+    with several(place.config(workers=2, store={"path": str(store), "freshness": "1s"}), WORKER) as server:
+        ends = [client(place, server, number) for number in (0, 1)]
+        with place.calling(server.address, CI) as ci:
+            handle = ci.grants("Open", bound(place)).handle
+        store.with_name(f"{store.name}.witness").rename(place.folder / "elsewhere")
+        for opened_channel, gate in ends:
+            wait_until(lambda gate=gate: gate.envoy(asking_envoy(place, handle)).status.message == "not_ready")  # type: ignore[misc]
+            assert gate.refused("Check", asking(place, handle), DECISIONS) == "UNAVAILABLE not_ready"
+            opened_channel.__exit__(None, None, None)
+
+
+def test_a_key_that_was_withdrawn_stops_in_every_process(place: Place, two: Several) -> None:
+    keys = place.folder / "store" / "keys"
+    ends = [client(place, two, number) for number in (0, 1)]
+    with place.calling(two.address, CI) as ci:
+        handle = ci.grants("Open", bound(place)).handle
+    now = time.time_ns() // 1000
+    withdraw(keys, read_issuer_keys(keys).signing(now).id, now)
+    for opened_channel, gate in ends:
+        assert wait_until(lambda gate=gate: gate.reason(asking(place, handle)) == "key_unknown")  # type: ignore[misc]
+        opened_channel.__exit__(None, None, None)
 
 
 def take(place: Place, server: Several, step: Any) -> Any:
