@@ -106,7 +106,7 @@ def let_go(index: Index, chain: tuple[Grant, ...], moment: Moment, caller: Calle
     if holds:
         after = take("resumed", grant, State.SUSPENDED, holds=holds)
         step = tell("resumed", after, (*above, after), caller, moment.now)
-        return Plan((Put(after, grant.revision),), (step,), grant.id)
+        return Plan((Put(after, grant.revision), *refuse_marked(index, (), caller)), (step,), grant.id)
     refuse_elsewhere(chain, rules.environment, rules.audience)
     if any(each.is_over or moment.now >= each.ends for each in chain):
         raise Refused("task_ended")

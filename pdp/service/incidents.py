@@ -6,7 +6,7 @@ nothing that ended. A revocation ends. What a plan says would stop is what the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from language import shorten
@@ -20,7 +20,7 @@ from pdp.record import Kind, Step
 from pdp.service.book import IN_ENGINE
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.ending import BY_FREEZE, ended, held_back, let_go
-from pdp.service.marked import trust_domain
+from pdp.service.marked import refuse_marked, trust_domain
 from pdp.service.plan import Plan
 
 #: What can be revoked with a mark, and which grants stand on it. `grant` and `task` need none: their ends are records.
@@ -36,7 +36,7 @@ LIFTED = ("workload", "gate", "trust_domain", "opener")  # a certificate that wa
 
 
 def plan_freeze(index: Index, moment: Moment, caller: Caller, workload: str, why: str) -> Plan:
-    caller.demand_operator()
+    unmarked = _operator(index, caller)
     _demand_reason(why)
     _demand_name("workload", workload)
     there = index.marks.get(("workload", workload))
@@ -46,18 +46,18 @@ def plan_freeze(index: Index, moment: Moment, caller: Caller, workload: str, why
     living = [grant for grant in index.held_by(workload) if grant.state in (State.ACTIVE, State.SUSPENDED)]
     held = held_back(index, living, moment, caller, BY_FREEZE, why)
     step = _told("freeze", "workload", workload, caller, moment.now, why, living)
-    return Plan((Put(mark, _revision(there)), *held.changes), (step, *held.steps))
+    return Plan((Put(mark, _revision(there)), *held.changes, *_but(mark, unmarked)), (step, *held.steps))
 
 
 def plan_thaw(index: Index, moment: Moment, caller: Caller, workload: str, why: str, rules: Rules) -> Plan:
-    caller.demand_operator()
+    unmarked = _operator(index, caller)
     _demand_reason(why)
     there = index.mark("workload", workload)
     if there is None or not there.freezes:
         raise Refused("not_frozen")
     lifted = replace(there, lifted=True, at=moment.now, actor=caller.name, why=why)
     after = index.taking((replace(lifted, revision=there.revision + 1),), index.revision)
-    changes: list[Change] = [Put(lifted, there.revision)]
+    changes: list[Change] = [Put(lifted, there.revision), *unmarked]
     steps: list[Step] = []
     held = [grant for grant in index.held_by(workload) if BY_FREEZE in grant.holds]
     gives: list[str] = []
@@ -68,7 +68,7 @@ def plan_thaw(index: Index, moment: Moment, caller: Caller, workload: str, why: 
         except Refused:
             over[grant.id] = grant
         else:
-            changes += [change for change in plan.changes if not _expects(change, there)]
+            changes += _but(there, plan.changes)
             steps += plan.steps
             gives += plan.gives
     if over:
@@ -81,24 +81,24 @@ def plan_thaw(index: Index, moment: Moment, caller: Caller, workload: str, why: 
 
 def plan_revoke(index: Index, moment: Moment, caller: Caller, noun: str, name: str, why: str) -> Plan:
     """Ends everything that stands on a noun, and refuses it from now on."""
-    caller.demand_operator()
+    unmarked = _operator(index, caller)
     _demand_reason(why)
     _demand_name(noun, name)
     living = living_on(index, noun, name)
     over = ended(index, living, moment, caller, EndReason.REVOKED, why)
-    changes: list[Change] = list(over.changes)
+    changes: list[Change] = [*over.changes, *unmarked]
     if noun == "grant" and name not in index.grants:
         changes.append(Bury(name, moment.now))
     elif noun in STANDS_ON or (noun == "task" and not index.of_task(name)):
-        there = index.marks.get((noun, name))
-        changes.append(Put(_mark(noun, name, why, moment, caller), _revision(there)))
+        mark = _mark(noun, name, why, moment, caller)
+        changes = [*_but(mark, changes), Put(mark, _revision(index.marks.get(mark.key)))]
     step = _told("revoke", noun, name, caller, moment.now, why, living)
     return Plan(tuple(changes), (step, *over.steps))
 
 
 def plan_lift(index: Index, moment: Moment, caller: Caller, noun: str, name: str, why: str) -> Plan:
     """Takes a revocation back. What it ended stays ended."""
-    caller.demand_operator()
+    unmarked = _operator(index, caller)
     _demand_reason(why)
     there = index.mark(noun, name)
     if there is None or noun not in LIFTED:
@@ -106,7 +106,7 @@ def plan_lift(index: Index, moment: Moment, caller: Caller, noun: str, name: str
     if there.freezes:
         raise Refused("still_frozen")
     lifted = replace(there, lifted=True, at=moment.now, actor=caller.name, why=why)
-    return Plan((Put(lifted, there.revision),), (_told("lift", noun, name, caller, moment.now, why, ()),))
+    return Plan((Put(lifted, there.revision), *unmarked), (_told("lift", noun, name, caller, moment.now, why, ()),))
 
 
 def living_on(index: Index, noun: str, name: str) -> tuple[Grant, ...]:
@@ -121,6 +121,12 @@ def living_on(index: Index, noun: str, name: str) -> tuple[Grant, ...]:
     return tuple(grant for grant in index.living() if STANDS_ON[noun](grant, name))
 
 
+def _operator(index: Index, caller: Caller) -> tuple[Expect, ...]:
+    """That the caller may: an operator on whom, or on whose certificate, nothing was laid; else they would lift it themselves."""
+    caller.demand_operator()
+    return refuse_marked(index, (), caller)
+
+
 def _mark(noun: str, name: str, why: str, moment: Moment, caller: Caller, freezes: bool = False) -> Mark:
     return Mark(noun, name, why, moment.now, caller.name, freezes)
 
@@ -129,9 +135,9 @@ def _revision(mark: Mark | None) -> int:
     return 0 if mark is None else mark.revision
 
 
-def _expects(change: Change, mark: Mark) -> bool:
-    """Whether a change expects the mark as it will be after this very commit."""
-    return isinstance(change, Expect) and change.key == mark.key
+def _but(mark: Mark, changes: Iterable[Change]) -> list[Change]:
+    """The changes without what they expect of a mark that the same commit writes."""
+    return [change for change in changes if not (isinstance(change, Expect) and change.key == mark.key)]
 
 
 def _is_of(change: Change, ends: tuple[Change, ...]) -> bool:

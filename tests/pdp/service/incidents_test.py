@@ -291,3 +291,45 @@ def test_a_revoked_task_that_nobody_knows_is_never_opened() -> None:
     moment = replace(world.at, new_id=lambda: next(ids))
     ask = Opening("invoicing", API, {"tenant": "acme"}, binding=tied("api"))
     assert world.refused(lambda: world.tasks.open(moment, workload(CI), ask)) == "revoked"
+
+
+MARKED_OPS = replace(OPS, certificates=frozenset({thumbprint("laptop")}))
+OTHER_OPS = replace(OPS, workload="spiffe://prod.acme/ops/other")
+
+
+@pytest.mark.parametrize(
+    ("noun", "name"),
+    [("workload", OPS.workload), ("certificate", thumbprint("laptop")), ("trust_domain", "prod.acme")],
+)
+def test_an_operator_who_is_marked_takes_no_step_of_an_incident(noun: str, name: str) -> None:
+    world = World()
+    grant = world.open()
+    world.tasks.freeze(world.at, OPS, API, "shell seen")
+    world.tasks.revoke(world.at, OPS, "gate", GATE, "stolen")
+    world.tasks.revoke(world.at, OTHER_OPS, noun, name, "stolen laptop")
+    tasks, at, why = world.tasks, world.at, "it was nothing"
+    assert world.refused(lambda: tasks.thaw(at, MARKED_OPS, API, why)) == "revoked"
+    assert world.refused(lambda: tasks.freeze(at, MARKED_OPS, HELPER, why)) == "revoked"
+    assert world.refused(lambda: tasks.revoke(at, MARKED_OPS, "workload", HELPER, why)) == "revoked"
+    assert world.refused(lambda: tasks.lift(at, MARKED_OPS, "gate", GATE, why)) == "revoked"
+    assert world.refused(lambda: tasks.lift(at, MARKED_OPS, noun, name, why)) == "revoked"
+    assert world.tasks.book.index.find(grant.id).is_over is (noun == "trust_domain")
+
+
+def test_an_operator_can_freeze_or_revoke_itself_and_not_take_it_back() -> None:
+    world = World()
+    assert OPS.workload is not None
+    world.tasks.freeze(world.at, OPS, OPS.workload, "my laptop is gone")
+    assert world.refused(lambda: world.tasks.thaw(world.at, OPS, str(OPS.workload), "found")) == "workload_frozen"
+    world.tasks.thaw(world.at, OTHER_OPS, OPS.workload, "found")
+    world.tasks.revoke(world.at, OPS, "workload", OPS.workload, "sold")
+    assert world.refused(lambda: world.tasks.lift(world.at, OPS, "workload", str(OPS.workload), "back")) == "revoked"
+
+
+def test_what_an_operator_holds_back_stays_so_when_the_operator_is_marked() -> None:
+    world = World()
+    grant = world.open()
+    world.tasks.suspend(world.at, OPS, grant.id, "look first")
+    world.tasks.suspend(world.at, workload(CI), grant.id, "as well")
+    world.tasks.revoke(world.at, OTHER_OPS, "workload", str(OPS.workload), "stolen laptop")
+    assert world.refused(lambda: world.tasks.resume(world.at, OPS, grant.id)) == "revoked"
