@@ -20,7 +20,8 @@ from pdp.service.giving import refuse_to_give
 from pdp.service.marked import refuse_marked
 from pdp.service.plan import Plan, tell
 
-#: Why a grant is held back, and who may lift it: the opener, somebody above, an operator. A freeze is lifted by its thaw.
+#: Why a grant is held back, and who may lift it: the opener, somebody above, an operator. A freeze is lifted by its thaw,
+#: what reuse brought about by an operator or an opener from outside.
 BY_OPENER, BY_PARENT, BY_OPERATOR, BY_REUSE, BY_FREEZE = "opener", "parent", "operator", "reuse", "freeze"
 
 
@@ -90,7 +91,7 @@ def plan_resume(index: Index, moment: Moment, caller: Caller, grant_id: str, rul
     role = _role(chain, caller)
     if role is None:
         raise Refused("not_yours")
-    lifts = {role} | ({BY_REUSE} if role in (BY_OPENER, BY_OPERATOR) else set())
+    lifts = {role} | ({BY_REUSE} if role == BY_OPERATOR or _is_outside(chain, caller, role) else set())
     grant = chain[-1]
     take("resumed", grant, State.SUSPENDED)
     if not lifts.intersection(grant.holds):
@@ -138,6 +139,11 @@ def plan_forget(index: Index, before: int) -> Plan:
 def refuse_ended(grant: Grant) -> None:
     if grant.is_over:
         raise Refused("task_ended")
+
+
+def _is_outside(chain: tuple[Grant, ...], caller: Caller, role: str) -> bool:
+    """An opener that holds nothing of the chain. One that does would lift what its own failed bindings brought about."""
+    return role == BY_OPENER and all(caller.workload != grant.holder for grant in chain)
 
 
 def _role(chain: tuple[Grant, ...], caller: Caller) -> str | None:

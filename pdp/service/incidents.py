@@ -14,6 +14,7 @@ from pdp.engine.revocations import demand_name
 from pdp.errors import PdpError
 from pdp.grants.grant import EndReason, Grant, Mark, State
 from pdp.grants.index import Index
+from pdp.grants.issue import is_thumbprint, refuse_id
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Bury, Change, Expect, Put
 from pdp.record import Kind, Step
@@ -38,7 +39,7 @@ LIFTED = ("workload", "gate", "trust_domain", "opener")  # a certificate that wa
 def plan_freeze(index: Index, moment: Moment, caller: Caller, workload: str, why: str) -> Plan:
     unmarked = _operator(index, caller)
     _demand_reason(why)
-    _demand_name("workload", workload)
+    _demand_name(index, "workload", workload)
     there = index.marks.get(("workload", workload))
     if there is not None and not there.lifted and not there.freezes:
         raise Refused("revoked", f"the workload {shorten(workload)}")
@@ -83,7 +84,7 @@ def plan_revoke(index: Index, moment: Moment, caller: Caller, noun: str, name: s
     """Ends everything that stands on a noun, and refuses it from now on."""
     unmarked = _operator(index, caller)
     _demand_reason(why)
-    _demand_name(noun, name)
+    _demand_name(index, noun, name)
     living = living_on(index, noun, name)
     over = ended(index, living, moment, caller, EndReason.REVOKED, why)
     changes: list[Change] = [*over.changes, *unmarked]
@@ -122,7 +123,7 @@ def living_on(index: Index, noun: str, name: str) -> tuple[Grant, ...]:
 
 
 def _operator(index: Index, caller: Caller) -> tuple[Expect, ...]:
-    """That the caller may: an operator on whom, or on whose certificate, nothing was laid; else they would lift it themselves."""
+    """That the caller may: an operator on whom, or on whose certificate, nothing was laid. They would lift it themselves."""
     caller.demand_operator()
     return refuse_marked(index, (), caller)
 
@@ -146,15 +147,22 @@ def _is_of(change: Change, ends: tuple[Change, ...]) -> bool:
     return isinstance(change, Put) and isinstance(change.record, Grant) and change.record.id in ids
 
 
-def _demand_name(noun: str, name: str) -> None:
-    """A name that nothing can have would stop nothing, and look as if it did."""
+def _demand_name(index: Index, noun: str, name: str) -> None:
+    """A name that nothing can have would stop nothing, and look as if it did. So would an id in the wrong place."""
     if noun not in NOUNS:
         raise Refused("noun_unknown", f"known are {', '.join(NOUNS)}")
     if type(name) is not str or not name:
         raise Refused("noun_unknown", f"the {noun} has no name")
+    if noun == "certificate" and not is_thumbprint(name):
+        raise Refused("noun_unknown", f"{shorten(name)} is no SHA-256 of a certificate in unpadded base64url")
+    if (noun == "task" and name in index.grants) or (noun == "grant" and index.of_task(name)):
+        raise Refused("noun_unknown", f"{name} is the id of a {'grant' if noun == 'task' else 'task'}")
     try:
-        demand_name(IN_ENGINE.get(noun, "task"), name)
-    except PdpError as error:
+        if noun in ("grant", "task"):
+            refuse_id(name)
+        else:
+            demand_name(IN_ENGINE[noun], name)
+    except (PdpError, Refused) as error:
         raise Refused("noun_unknown", error.message) from None
 
 

@@ -37,6 +37,8 @@ def plan_renew(index: Index, moment: Moment, caller: Caller, grant_id: str, bind
         raise Refused("renewal_too_wide")
     if grant.binding.key is not None and binding.key is None:
         raise Refused("renewal_too_wide", "a grant that has a task key keeps one")
+    if grant.binding.key is not None and grant.binding.certificate is not None and binding.certificate is None:
+        raise Refused("renewal_too_wide", "a grant that has a certificate and a task key keeps both")
     rebound = replace(grant, binding=binding)
     refuse_to_give(rebound, (), moment)
     if above:

@@ -96,6 +96,14 @@ def approves(
     return row
 
 
+def _with_both(w: World) -> Grant:
+    return w.open(binding=tied("api", certificate=thumbprint("leaf")))
+
+
+def _shows_both(*keys: str) -> Caller:
+    return replace(workload(API, "api", *keys), certificates=frozenset({thumbprint("leaf")}))
+
+
 def renews(caller: Caller | None = None, binding: Bindings | None = None, later: int = 0, **opening: Any) -> Row:
     def row(w: World) -> object:
         grant = w.open(**opening)
@@ -330,6 +338,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("child_less_bound", "any destination", delegates(parent={"binding": tied("api", destinations=(LEDGER_DB,))}, binding=tied("h", destinations=(OTHER_DB,)))),
     ("child_less_bound", "no session", delegates(parent={"binding": tied("api", gates=(GATE,), session="s")}, binding=tied("h", gates=(GATE,)))),
     ("child_less_bound", "no process", delegates(parent={"binding": tied("api", process="p")})),
+    ("child_less_bound", "a task key where the parent has a certificate and one", lambda w: w.delegate(_with_both(w), _shows_both())),
     ("child_less_bound", "a certificate where the parent has a task key", delegates(binding=Bindings(certificate=thumbprint("c")))),
     ("holder_refused", "a child for somebody who may not hold it", delegates(holder=SHELL)),
     ("holder_is_opener", "a child for the opener of the task", delegates(holder=CI)),
@@ -378,6 +387,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("renewal_too_wide", "with another gate", renews(binding=tied("new", gates=(GATE,)))),
     ("renewal_too_wide", "without its process", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), w.open(binding=tied("api", process="p")).id, tied("new")))),
     ("renewal_too_wide", "a certificate instead of the task key", renews(replace(workload(API, "api"), certificates=frozenset({thumbprint("c")})), Bindings(certificate=thumbprint("c")))),
+    ("renewal_too_wide", "a task key instead of a certificate and one", lambda w: w.tasks.renew(w.at, _shows_both("new"), _with_both(w).id, tied("new"))),
     ("binding_malformed", "no thumbprint", renews(binding=Bindings(key="new"))),
     ("task_ended", "after its end", renews(later=5 * MINUTE)),
     ("task_suspended", "while suspended", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), suspend)),
@@ -417,6 +427,17 @@ ROWS: list[tuple[str, str, Row]] = [
     ("noun_unknown", "a freeze of what is no workload", lambda w: w.tasks.freeze(w.at, OPS, "billing/api", "x")),
     ("proof_missing", "the holder opens for a key that it does not show", opens(workload(API), kind="errand", facts={})),
     ("self_approval", "the person in whose name a request was taken up", lambda w: _taken_up_by_ada(w)),
+    ("noun_unknown", "a certificate by another digest", lambda w: w.tasks.revoke(w.at, OPS, "certificate", "ab" * 32, "x")),
+    ("noun_unknown", "a certificate with padding", lambda w: w.tasks.revoke(w.at, OPS, "certificate", thumbprint("c") + "=", "x")),
+    ("noun_unknown", "a trust domain with its scheme", lambda w: w.tasks.revoke(w.at, OPS, "trust_domain", "spiffe://prod.acme", "x")),
+    ("noun_unknown", "a trust domain in capitals", lambda w: w.tasks.revoke(w.at, OPS, "trust_domain", "PROD.ACME", "x")),
+    ("noun_unknown", "a pattern of workloads", lambda w: w.tasks.freeze(w.at, OPS, "spiffe://prod.acme/ns/billing/*", "x")),
+    ("noun_unknown", "a gate that is no SPIFFE ID", lambda w: w.tasks.revoke(w.at, OPS, "gate", "gate-1", "x")),
+    ("noun_unknown", "an opener that is no SPIFFE ID", lambda w: w.tasks.revoke(w.at, OPS, "opener", "ci", "x")),
+    ("noun_unknown", "an id that no grant can have", lambda w: w.tasks.revoke(w.at, OPS, "grant", "x", "x")),
+    ("noun_unknown", "an id that no task can have", lambda w: w.tasks.revoke(w.at, OPS, "task", "a.b.c", "x")),
+    ("noun_unknown", "a task by the id of its grant", on_grant(lambda w, g: w.tasks.revoke(w.at, OPS, "task", g.id, "x"))),
+    ("noun_unknown", "a grant by the id of its task", on_grant(lambda w, g: w.tasks.revoke(w.at, OPS, "grant", g.task, "x"))),
     ("noun_unknown", "nothing", lambda w: w.tasks.revoke(w.at, OPS, "workload", "", "x")),
     ("not_operator", "revoked by its holder", lambda w: w.tasks.revoke(w.at, workload(API), "opener", CI, "x")),
     ("mark_unknown", "lifted without a revocation", lambda w: w.tasks.lift(w.at, OPS, "workload", API, "x")),
