@@ -13,7 +13,7 @@ from pdp.grants.index import Index
 from pdp.grants.life import end, take
 from pdp.grants.reasons import Refused
 from pdp.grants.redeem import refuse_elsewhere
-from pdp.grants.store import Bury, Put
+from pdp.grants.store import Bury, Put, Unwritten
 from pdp.record import Step
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import refuse_to_give
@@ -37,7 +37,10 @@ def plan_end(index: Index, moment: Moment, caller: Caller, grant_id: str, why: s
 
 
 def ended(index: Index, grants: Iterable[Grant], moment: Moment, caller: Caller, reason: EndReason, why: str) -> Plan:
-    """The end of grants and of everything below them. What has ended stays as it ended."""
+    """The end of grants and of everything below them. What has ended stays as it ended.
+
+    Nothing may have been written since this was read: a child that was delegated in between is below them as well.
+    """
     over: dict[str, Grant] = {}
     for grant in grants:
         for each in (grant, *index.below(grant.id)):
@@ -48,7 +51,8 @@ def ended(index: Index, grants: Iterable[Grant], moment: Moment, caller: Caller,
         now_over = end(each, reason, moment.now, why)
         puts.append(Put(now_over, each.revision))
         steps.append(told_end(index, now_over, caller, moment.now))
-    return Plan(tuple(puts), tuple(steps), next(iter(over), None))
+    unwritten = (Unwritten(index.revision),) if puts else ()
+    return Plan((*puts, *unwritten), tuple(steps), next(iter(over), None))
 
 
 def told_end(index: Index, over: Grant, caller: Caller, now: int) -> Step:

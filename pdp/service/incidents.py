@@ -16,7 +16,7 @@ from pdp.grants.grant import EndReason, Grant, Mark, State
 from pdp.grants.index import Index
 from pdp.grants.issue import is_thumbprint, refuse_id
 from pdp.grants.reasons import Refused
-from pdp.grants.store import Bury, Change, Expect, Put
+from pdp.grants.store import Bury, Change, Expect, Put, Unwritten
 from pdp.record import Kind, Step
 from pdp.service.book import IN_ENGINE
 from pdp.service.caller import Caller, Moment, Rules
@@ -47,7 +47,8 @@ def plan_freeze(index: Index, moment: Moment, caller: Caller, workload: str, why
     living = [grant for grant in index.held_by(workload) if grant.state in (State.ACTIVE, State.SUSPENDED)]
     held = held_back(index, living, moment, caller, BY_FREEZE, why)
     step = _told("freeze", "workload", workload, caller, moment.now, why, living)
-    return Plan((Put(mark, _revision(there)), *held.changes, *_but(mark, unmarked)), (step, *held.steps))
+    changes = (Put(mark, _revision(there)), *held.changes, *_but(mark, unmarked), Unwritten(index.revision))
+    return Plan(changes, (step, *held.steps))
 
 
 def plan_thaw(index: Index, moment: Moment, caller: Caller, workload: str, why: str, rules: Rules) -> Plan:
@@ -58,26 +59,25 @@ def plan_thaw(index: Index, moment: Moment, caller: Caller, workload: str, why: 
         raise Refused("not_frozen")
     lifted = replace(there, lifted=True, at=moment.now, actor=caller.name, why=why)
     after = index.taking((replace(lifted, revision=there.revision + 1),), index.revision)
-    changes: list[Change] = [Put(lifted, there.revision), *unmarked]
-    steps: list[Step] = []
     held = [grant for grant in index.held_by(workload) if BY_FREEZE in grant.holds]
-    gives: list[str] = []
-    over: dict[str, Grant] = {}
+    plans: dict[str, Plan] = {}
+    over: list[Grant] = []
     for grant in held:
         try:
-            plan = let_go(after, index.chain(grant.id), moment, caller, {BY_FREEZE}, rules)
+            plans[grant.id] = let_go(after, index.chain(grant.id), moment, caller, {BY_FREEZE}, rules)
         except Refused:
-            over[grant.id] = grant
-        else:
-            changes += _but(there, plan.changes)
-            steps += plan.steps
-            gives += plan.gives
-    if over:
-        ends = ended(index, over.values(), moment, caller, EndReason.REVOKED, "not resumed: it would not be given now")
-        changes = [change for change in changes if not _is_of(change, ends.changes)] + list(ends.changes)
-        steps += ends.steps
+            over.append(grant)
+    ends = ended(index, over, moment, caller, EndReason.REVOKED, "not resumed: it would not be given now")
+    gone = {step.id for step in ends.steps}  # with what is below: nothing of it goes on, whatever it would have done alone
+    kept = [plan for grant_id, plan in plans.items() if grant_id not in gone]
+    changes = [*unmarked, *(change for plan in (*kept, ends) for change in plan.changes)]
     step = _told("thaw", "workload", workload, caller, moment.now, why, held)
-    return Plan(tuple(dict.fromkeys(changes)), (step, *steps), None, tuple(gives))
+    return Plan(
+        (Put(lifted, there.revision), *dict.fromkeys(_but(there, changes))),
+        (step, *(step for plan in (*kept, ends) for step in plan.steps)),
+        None,
+        tuple(given for plan in kept for given in plan.gives),
+    )
 
 
 def plan_revoke(index: Index, moment: Moment, caller: Caller, noun: str, name: str, why: str) -> Plan:
@@ -87,7 +87,7 @@ def plan_revoke(index: Index, moment: Moment, caller: Caller, noun: str, name: s
     _demand_name(index, noun, name)
     living = living_on(index, noun, name)
     over = ended(index, living, moment, caller, EndReason.REVOKED, why)
-    changes: list[Change] = [*over.changes, *unmarked]
+    changes: list[Change] = [*(over.changes or (Unwritten(index.revision),)), *unmarked]
     if noun == "grant" and name not in index.grants:
         changes.append(Bury(name, moment.now))
     elif noun in STANDS_ON or (noun == "task" and not index.of_task(name)):
@@ -139,12 +139,6 @@ def _revision(mark: Mark | None) -> int:
 def _but(mark: Mark, changes: Iterable[Change]) -> list[Change]:
     """The changes without what they expect of a mark that the same commit writes."""
     return [change for change in changes if not (isinstance(change, Expect) and change.key == mark.key)]
-
-
-def _is_of(change: Change, ends: tuple[Change, ...]) -> bool:
-    """Whether a change would write a grant that ends in the same commit; the end is what counts."""
-    ids = {end.record.id for end in ends if isinstance(end, Put) and isinstance(end.record, Grant)}
-    return isinstance(change, Put) and isinstance(change.record, Grant) and change.record.id in ids
 
 
 def _demand_name(index: Index, noun: str, name: str) -> None:

@@ -103,7 +103,7 @@ class Tasks:
         plan = self._step(moment, Caller(), "ended", None, lambda i: plan_expire(i, moment))
         with self.book.lock:
             self.book.forget_ended(moment.now)
-        return len(plan.changes)
+        return len(plan.steps)
 
     def forget(self, moment: Moment, before: int) -> int:
         """Forgets tasks that ended before a moment; how many grants. Their ids are never used again."""
