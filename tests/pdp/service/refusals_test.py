@@ -374,9 +374,9 @@ ROWS: list[tuple[str, str, Row]] = [
     ("agreement_changed", "policy of now asks for more approvals", after_policy("by 2 of", "by 3 of", lambda w, g: w.approve(g, "ada"), waiting=True)),
     ("wrong_approver", "policy of now asks for none", after_policy('  approved by 2 of Team "leads"\n', "", lambda w, g: w.approve(g, "max"), waiting=True)),
     ("unknown_kind", "the kind is gone", after_policy("release", "rollout", lambda w, g: w.approve(g, "ada"), waiting=True)),
-    ("not_pending", "an active grant is rejected", on_grant(lambda w, g: w.tasks.reject(w.at, person("ada"), g.id, "no"))),
+    ("not_pending", "an active grant is rejected", on_grant(lambda w, g: w.tasks.reject(w.at, workload(CI), g.id, "no"))),
     ("not_yours", "rejected by its holder", lambda w: w.tasks.reject(w.at, workload(API), w.release().id, "no")),
-    ("wrong_approver", "rejected by somebody", lambda w: w.tasks.reject(w.at, person("max"), w.release().id, "no")),
+    ("grant_unknown", "rejected by somebody", lambda w: w.tasks.reject(w.at, person("max"), w.release().id, "no")),
     ("reason_missing", "rejected without a word", lambda w: w.tasks.reject(w.at, person("ada"), w.release().id, "")),
     # renewal
     ("wrong_holder", "renewed by another", renews(workload(HELPER, "api", "new"))),
@@ -399,7 +399,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("binding_unknown", "a binding from the future is renewed", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), written(w, g, binding=tied("api", unknown=("tpm",))).id, tied("new")))),
     # suspending, ending
     ("not_yours", "suspended by its holder", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(API), g.id, "x"))),
-    ("not_yours", "suspended by a stranger", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(SHELL), g.id, "x"))),
+    ("grant_unknown", "suspended by a stranger", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(SHELL), g.id, "x"))),
     ("reason_missing", "suspended without a word", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(CI), g.id, ""))),
     ("task_ended", "suspended after its end", on_grant(suspend, end)),
     ("task_not_active", "suspended before it is active", lambda w: suspend(w, w.release())),
@@ -410,8 +410,10 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_ended", "resumed after its end", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), end(w, g)))),
     ("task_ended", "resumed when its time is over", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), setattr(w, "now", g.ends)))),
     ("holder_refused", "resumed when policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: resume(workload(CI))(w, g), suspended=True)),
-    ("not_yours", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
-    ("not_yours", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
+    ("grant_unknown", "resumed by a stranger", on_grant(resume(workload(SHELL)), suspend)),
+    ("grant_unknown", "ended by a stranger once more", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id), end)),
+    ("grant_unknown", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
+    ("grant_unknown", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
     ("task_ended", "ended twice", on_grant(end, end)),
     ("grant_unknown", "nothing is ended", lambda w: w.tasks.end(w.at, OPS, "x" * 24)),
     # incidents
