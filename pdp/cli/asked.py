@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from language import shorten
 from pdp.errors import PdpError
 from pdp.model.request import Resource
 
@@ -59,10 +60,15 @@ def put_bindings(into: Any, certificate: str | None, key: str | None, gates: lis
 
 def thumbprint_of(told: str) -> str:
     """`x5t#S256` of a certificate: as it is written, or of the first one in a PEM file."""
+    from pdp.grants.issue import is_thumbprint
+    from pdp.identity import Refused, split_pem, thumbprint
+
     path = Path(told)
     if not path.is_file():
-        return told
-    from pdp.identity import Refused, split_pem, thumbprint
+        if is_thumbprint(told):
+            return told
+        expected = "a file, or the SHA-256 of a certificate in unpadded base64url"
+        raise PdpError("invalid_argument", f"a certificate is {expected}; `{shorten(told)}` is neither")
 
     try:
         return thumbprint(split_pem(path.read_bytes())[0])

@@ -115,7 +115,7 @@ def refuse_bindings(binding: Bindings) -> None:
     if binding.unknown:
         raise Refused("binding_unknown", ", ".join(shorten(name) for name in binding.unknown))
     for thumbprint in (binding.certificate, binding.key):
-        if thumbprint is not None and (type(thumbprint) is not str or not _THUMBPRINT.match(thumbprint)):
+        if thumbprint is not None and not is_thumbprint(thumbprint):
             raise Refused("binding_malformed", "a thumbprint is a SHA-256 in unpadded base64url")
     for places in (binding.gates, binding.destinations):
         if places is not None and not (
@@ -130,6 +130,10 @@ def refuse_bindings(binding: Bindings) -> None:
             raise Refused("binding_malformed", "a session or a process is a short name")
     if binding.session is not None and (binding.gates is None or len(binding.gates) != 1):
         raise Refused("binding_malformed", "a session is named by its gate, so the grant is tied to that one gate")
+
+
+def is_thumbprint(value: object) -> bool:
+    return type(value) is str and _THUMBPRINT.match(value) is not None
 
 
 def refuse_bearer(binding: Bindings) -> None:
@@ -160,13 +164,18 @@ def refuse_wider(child: Grant, chain: tuple[Grant, ...], world: World) -> None:
 
 
 def refuse_less_bound(child: Bindings, parent: Bindings) -> None:
-    """Places are a subset. A session and a process are each holder's own: a child has one where its parent has."""
+    """Places are a subset. A session and a process are each holder's own: a child has one where its parent has.
+
+    A task key stands for a certificate, which ties to less; where the parent has both, the child has both.
+    """
     for narrow, wide in ((child.gates, parent.gates), (child.destinations, parent.destinations)):
         if wide is not None and (narrow is None or not set(narrow) <= set(wide)):
             raise Refused("child_less_bound", "gates and destinations")
     for own, its in ((child.session, parent.session), (child.process, parent.process), (child.key, parent.key)):
         if its is not None and own is None:
             raise Refused("child_less_bound", "session, process and task key")
+    if parent.key is not None and parent.certificate is not None and child.certificate is None:
+        raise Refused("child_less_bound", "certificate beside a task key")
 
 
 def _keys(binding: Bindings) -> set[str]:

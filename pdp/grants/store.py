@@ -67,7 +67,17 @@ class Expect:
     revision: int
 
 
-Change = Put | Bury | Consume | Expect
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Writes nothing; the commit fails with `Conflict` when any record was written after a revision. Uses are no records.
+
+    For what takes away everything of a noun: what stands on it now is known only to who has read all of it.
+    """
+
+    since: int
+
+
+Change = Put | Bury | Consume | Expect | Unwritten
 
 
 @dataclass(frozen=True, slots=True)

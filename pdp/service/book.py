@@ -34,7 +34,7 @@ IN_ENGINE = {
     "opener": "opener",
     "task": "task",
 }
-ATTEMPTS = 8
+ATTEMPTS = 32  # what takes away everything of a noun gives way to every other write, and must come to pass
 
 
 class Book:

@@ -13,14 +13,15 @@ from pdp.grants.index import Index
 from pdp.grants.life import end, take
 from pdp.grants.reasons import Refused
 from pdp.grants.redeem import refuse_elsewhere
-from pdp.grants.store import Bury, Put
+from pdp.grants.store import Bury, Put, Unwritten
 from pdp.record import Step
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import refuse_to_give
 from pdp.service.marked import refuse_marked
 from pdp.service.plan import Plan, tell
 
-#: Why a grant is held back, and who may lift it: the opener, somebody above, an operator. A freeze is lifted by its thaw.
+#: Why a grant is held back, and who may lift it: the opener, somebody above, an operator. A freeze is lifted by its thaw,
+#: what reuse brought about by an operator or an opener from outside.
 BY_OPENER, BY_PARENT, BY_OPERATOR, BY_REUSE, BY_FREEZE = "opener", "parent", "operator", "reuse", "freeze"
 
 
@@ -36,7 +37,10 @@ def plan_end(index: Index, moment: Moment, caller: Caller, grant_id: str, why: s
 
 
 def ended(index: Index, grants: Iterable[Grant], moment: Moment, caller: Caller, reason: EndReason, why: str) -> Plan:
-    """The end of grants and of everything below them. What has ended stays as it ended."""
+    """The end of grants and of everything below them. What has ended stays as it ended.
+
+    Nothing may have been written since this was read: a child that was delegated in between is below them as well.
+    """
     over: dict[str, Grant] = {}
     for grant in grants:
         for each in (grant, *index.below(grant.id)):
@@ -47,7 +51,8 @@ def ended(index: Index, grants: Iterable[Grant], moment: Moment, caller: Caller,
         now_over = end(each, reason, moment.now, why)
         puts.append(Put(now_over, each.revision))
         steps.append(told_end(index, now_over, caller, moment.now))
-    return Plan(tuple(puts), tuple(steps), next(iter(over), None))
+    unwritten = (Unwritten(index.revision),) if puts else ()
+    return Plan((*puts, *unwritten), tuple(steps), next(iter(over), None))
 
 
 def told_end(index: Index, over: Grant, caller: Caller, now: int) -> Step:
@@ -90,7 +95,7 @@ def plan_resume(index: Index, moment: Moment, caller: Caller, grant_id: str, rul
     role = _role(chain, caller)
     if role is None:
         raise Refused("not_yours")
-    lifts = {role} | ({BY_REUSE} if role in (BY_OPENER, BY_OPERATOR) else set())
+    lifts = {role} | ({BY_REUSE} if role == BY_OPERATOR or _is_outside(chain, caller, role) else set())
     grant = chain[-1]
     take("resumed", grant, State.SUSPENDED)
     if not lifts.intersection(grant.holds):
@@ -106,7 +111,7 @@ def let_go(index: Index, chain: tuple[Grant, ...], moment: Moment, caller: Calle
     if holds:
         after = take("resumed", grant, State.SUSPENDED, holds=holds)
         step = tell("resumed", after, (*above, after), caller, moment.now)
-        return Plan((Put(after, grant.revision),), (step,), grant.id)
+        return Plan((Put(after, grant.revision), *refuse_marked(index, (), caller)), (step,), grant.id)
     refuse_elsewhere(chain, rules.environment, rules.audience)
     if any(each.is_over or moment.now >= each.ends for each in chain):
         raise Refused("task_ended")
@@ -138,6 +143,11 @@ def plan_forget(index: Index, before: int) -> Plan:
 def refuse_ended(grant: Grant) -> None:
     if grant.is_over:
         raise Refused("task_ended")
+
+
+def _is_outside(chain: tuple[Grant, ...], caller: Caller, role: str) -> bool:
+    """An opener that holds nothing of the chain. One that does would lift what its own failed bindings brought about."""
+    return role == BY_OPENER and all(caller.workload != grant.holder for grant in chain)
 
 
 def _role(chain: tuple[Grant, ...], caller: Caller) -> str | None:

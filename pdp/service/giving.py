@@ -143,6 +143,15 @@ def plan_delegate(index: Index, moment: Moment, caller: Caller, parent_id: str, 
     return _given(index, moment, caller, grant, chain, "delegated")
 
 
+def plan_again(index: Index, moment: Moment, caller: Caller, grant_id: str) -> Plan:
+    """A step that was taken before, sent again: nothing is done, and what it made is not told when it is of no use now."""
+    chain = index.chain(grant_id)
+    refuse_marked(index, chain, caller)
+    if any(each.is_over or moment.now >= each.ends for each in chain):
+        raise Refused("task_ended")
+    return Plan(grant=grant_id)
+
+
 def _root(moment: Moment, caller: Caller, ask: Opening, rules: Rules, opener: str, source: Source) -> Grant:
     decl = find_kind(moment.world, ask.kind)
     vocabulary = moment.world.vocabulary

@@ -14,7 +14,7 @@ from pdp.grants.issue import refuse_bearer, refuse_bindings, refuse_wider
 from pdp.grants.life import take
 from pdp.grants.reasons import Refused
 from pdp.grants.redeem import refuse_elsewhere, refuse_over
-from pdp.grants.store import Expect, Put
+from pdp.grants.store import Expect, Put, Unwritten
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import refuse_to_give
 from pdp.service.marked import refuse_marked
@@ -37,6 +37,8 @@ def plan_renew(index: Index, moment: Moment, caller: Caller, grant_id: str, bind
         raise Refused("renewal_too_wide")
     if grant.binding.key is not None and binding.key is None:
         raise Refused("renewal_too_wide", "a grant that has a task key keeps one")
+    if grant.binding.key is not None and grant.binding.certificate is not None and binding.certificate is None:
+        raise Refused("renewal_too_wide", "a grant that has a certificate and a task key keeps both")
     rebound = replace(grant, binding=binding)
     refuse_to_give(rebound, (), moment)
     if above:
@@ -46,7 +48,8 @@ def plan_renew(index: Index, moment: Moment, caller: Caller, grant_id: str, bind
     expects = refuse_marked(index, (*above, after), caller)
     expects += tuple(Expect(each.id, each.revision) for each in above)
     step = tell("renewed", after, (*above, after), caller, moment.now, first=grant.binding.is_bearer)
-    return Plan((Put(after, grant.revision), *expects), (step,), grant.id, (grant.id,))
+    unwritten = Unwritten(index.revision)  # else a child could come in between, with the key that this takes
+    return Plan((Put(after, grant.revision), *expects, unwritten), (step,), grant.id, (grant.id,))
 
 
 def _without_keys(binding: Bindings) -> Bindings:

@@ -24,7 +24,7 @@ from pdp.service.approving import Yes, plan_approve, plan_reject
 from pdp.service.book import Book
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.ending import BY_REUSE, ended, held_back, plan_end, plan_expire, plan_forget, plan_resume, plan_suspend
-from pdp.service.giving import Child, Opening, plan_delegate, plan_open, plan_request, plan_take_up
+from pdp.service.giving import Child, Opening, plan_again, plan_delegate, plan_open, plan_request, plan_take_up
 from pdp.service.incidents import plan_freeze, plan_lift, plan_revoke, plan_thaw
 from pdp.service.plan import Plan, tell_refusal
 from pdp.service.renewing import plan_renew
@@ -76,10 +76,13 @@ class Tasks:
             moment, caller, "renewed", grant_id, lambda i: plan_renew(i, moment, caller, grant_id, binding, self.rules)
         )
 
+    def again(self, moment: Moment, caller: Caller, what: str, grant_id: str) -> Grant:
+        """What a step made before, when the same step is sent again."""
+        return self._give(moment, caller, what, grant_id, lambda i: plan_again(i, moment, caller, grant_id))
+
     def resume(self, moment: Moment, caller: Caller, grant_id: str) -> Grant:
-        grant = self._give(
-            moment, caller, "resumed", grant_id, lambda i: plan_resume(i, moment, caller, grant_id, self.rules)
-        )
+        plan = _of_seen(moment, caller, grant_id, lambda i: plan_resume(i, moment, caller, grant_id, self.rules))
+        grant = self._give(moment, caller, "resumed", grant_id, plan)
         if self._reuse is not None:
             self._reuse.forget(grant_id)
         return grant
@@ -87,23 +90,24 @@ class Tasks:
     # ---- taking away
 
     def reject(self, moment: Moment, caller: Caller, grant_id: str, why: str) -> Grant:
-        return self._give(
-            moment, caller, "rejected", grant_id, lambda i: plan_reject(i, moment, caller, grant_id, why, self.rules)
-        )
+        plan = _of_seen(moment, caller, grant_id, lambda i: plan_reject(i, moment, caller, grant_id, why, self.rules))
+        return self._give(moment, caller, "rejected", grant_id, plan)
 
     def suspend(self, moment: Moment, caller: Caller, grant_id: str, why: str) -> Grant:
-        return self._give(moment, caller, "suspended", grant_id, lambda i: plan_suspend(i, moment, caller, grant_id, why))
+        plan = _of_seen(moment, caller, grant_id, lambda i: plan_suspend(i, moment, caller, grant_id, why))
+        return self._give(moment, caller, "suspended", grant_id, plan)
 
     def end(self, moment: Moment, caller: Caller, grant_id: str, why: str = "") -> Grant:
         """Ends a grant and everything below it, for the next check and all after it."""
-        return self._give(moment, caller, "ended", grant_id, lambda i: plan_end(i, moment, caller, grant_id, why))
+        plan = _of_seen(moment, caller, grant_id, lambda i: plan_end(i, moment, caller, grant_id, why))
+        return self._give(moment, caller, "ended", grant_id, plan)
 
     def expire(self, moment: Moment) -> int:
         """Writes down what has ended by time; how many."""
         plan = self._step(moment, Caller(), "ended", None, lambda i: plan_expire(i, moment))
         with self.book.lock:
             self.book.forget_ended(moment.now)
-        return len(plan.changes)
+        return len(plan.steps)
 
     def forget(self, moment: Moment, before: int) -> int:
         """Forgets tasks that ended before a moment; how many grants. Their ids are never used again."""
@@ -263,6 +267,16 @@ class Tasks:
         if found is None:
             raise Refused("mark_unknown")
         return found
+
+
+def _of_seen(moment: Moment, caller: Caller, grant_id: str, plan: Planner) -> Planner:
+    """A step about a grant: for those whom that does not concern there is none, whatever else could be said of it."""
+
+    def seen(index: Index) -> Plan:
+        find_seen(index, grant_id, caller, moment.world)
+        return plan(index)
+
+    return seen
 
 
 __all__ = ["Child", "Opening", "Tasks", "Yes"]

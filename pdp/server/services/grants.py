@@ -31,6 +31,7 @@ from pdp.wire import grants as wire
 from pdp.wire.refusals import Unfit
 
 A = TypeVar("A")
+_STEPS = {"Open": "opened", "Request": "requested", "Delegate": "delegated"}  # with an idempotency key, as the record says
 _NAME = 43  # characters of a digest in an id
 
 
@@ -182,7 +183,7 @@ class _Steps:
         give: Callable[[Moment], Grant],
         parent: str | None = None,
     ) -> bytes:
-        """The grant that a step makes; with a key that was used before, the one that it made then."""
+        """The grant that a step makes; with a key that was used before, the one that it made then, if that is of use."""
         if once is None:
             return self._told(give(moment), caller)
         grant_id, task = ids_for(caller, method if parent is None else f"{method} {parent}", once.key, once.digest)
@@ -195,7 +196,7 @@ class _Steps:
                 return self._told(give(replace(moment, new_id=ids.__next__)), caller)
             if made.id != grant_id or made.task != task:
                 raise CallRefused("FAILED_PRECONDITION", "key_reused", "the idempotency key was used for something else")
-            return self._told(made, caller)
+            return self._told(tasks.again(moment, caller, _STEPS[method], made.id), caller)
 
     def _told(self, grant: Grant, caller: Caller) -> bytes:
         assert self._desk.grants is not None
@@ -216,7 +217,7 @@ def _root_of(index: Index, task: str) -> Grant:
     for grant in index.of_task(task):
         if grant.parent is None:
             return grant
-    raise Refused("grant_unknown", "there is no such task")
+    raise Refused("grant_unknown")
 
 
 def _made(index: Index, grant_id: str, parent: str | None) -> Grant | None:

@@ -26,12 +26,15 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> Committed:
         with self._lock:
             revision = self.revision + 1
-            found = outcome(changes, revision, self._records.get, lambda key: self._consumed.get(key, 0))
+            found = outcome(changes, revision, self._records.get, lambda key: self._consumed.get(key, 0), self._written)
             self._records.update(found.records)
             self._consumed.update({key: count for key, (count, _) in found.taken.items()})
             self._log += [(revision, key) for key in found.records]
             self.revision = revision
             return Committed(revision, tuple(found.records.values()))
+
+    def _written(self) -> int:
+        return self._log[-1][0] if self._log else 0
 
     def grant(self, grant_id: str) -> Grant | None:
         found = self._records.get(("grant", grant_id, ""))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pdp.grants.grant import Grant, Mark, Tombstone
-from pdp.grants.store import Absorbed, Bury, Change, Conflict, Consume, Expect, Put, Record, Spent
+from pdp.grants.store import Absorbed, Bury, Change, Conflict, Consume, Expect, Put, Record, Spent, Unwritten
 
 #: ("grant", id, "") or ("mark", noun, name). A tombstone stands where its grant stood.
 Key = tuple[str, str, str]
@@ -19,9 +19,16 @@ class Outcome:
 
 
 def outcome(
-    changes: Sequence[Change], revision: int, there: Callable[[Key], Record | None], used: Callable[[str], int]
+    changes: Sequence[Change],
+    revision: int,
+    there: Callable[[Key], Record | None],
+    used: Callable[[str], int],
+    written: Callable[[], int],
 ) -> Outcome:
-    """What stands in the store after these changes at this revision; or the refusal, and then nothing has changed."""
+    """What stands in the store after these changes at this revision; or the refusal, and then nothing has changed.
+
+    `written` tells the revision of the last commit that wrote a record.
+    """
     records: dict[Key, Record] = {}
     taken: dict[str, tuple[int, int]] = {}
     for change in changes:
@@ -30,6 +37,9 @@ def outcome(
                 taken[change.key] = _consumed(change, taken.get(change.key), used)
             case Expect():
                 _refuse_other_revision(there(_key_of(change.key)), change.revision)
+            case Unwritten():
+                if written() > change.since:
+                    raise Conflict("somebody wrote in between")
             case _:
                 key, record = _written(change, revision, there)
                 if key in records:

@@ -91,7 +91,7 @@ class SqliteStore:
                 if before.incarnation != self._incarnation:
                     raise Conflict("the store has begun a new incarnation: what is in it must be read anew")
                 now = Life(before.incarnation, before.revision + 1)
-                found = outcome(changes, now.revision, lambda key: read_row(self._writer, key), self._used)
+                found = outcome(changes, now.revision, lambda key: read_row(self._writer, key), self._used, self._written)
                 for record in found.records.values():
                     write_row(self._writer, record)
                 self._take(found.taken)
@@ -154,6 +154,9 @@ class SqliteStore:
     def _used(self, key: str) -> int:
         row = self._writer.execute("SELECT count FROM consumed WHERE key = ?", (key,)).fetchone()
         return 0 if row is None else int(row[0])
+
+    def _written(self) -> int:
+        return int(self._writer.execute("SELECT coalesce(max(revision), 0) FROM records").fetchone()[0])
 
     def _take(self, taken: Mapping[str, tuple[int, int]]) -> None:
         if not taken:

@@ -122,6 +122,9 @@ def test_asked_for_approved_delegated(place: Place, server: Running) -> None:
     [
         (("revoke", "--reason", "x"), "exactly one of"),
         (("revoke", "--gate", "a", "--task", "b", "--reason", "x"), "exactly one of"),
+        (("revoke", "--cert", "nowhere.pem", "--reason", "x"), "`nowhere.pem` is neither"),
+        (("revoke", "--cert", "ab" * 32, "--reason", "x"), "is neither"),
+        (("task", "open", "invoicing", "--holder", API, "--holder-cert", "nowhere.pem"), "is neither"),
         (("task", "open", "invoicing", "--holder", API, "--set", "tenant"), "--set"),
         (("task", "open", "invoicing", "--holder", API, "--set", "count:=x"), "not JSON"),
         (("task", "open", "invoicing", "--holder", API, "--permit", "select"), "--permit"),

@@ -91,9 +91,11 @@ def test_who_may_not(place: Place, server: Running) -> None:
         assert api.refused("Freeze", PDP.FreezeRequest(workload=CI, why="x"), ADMIN) == "PERMISSION_DENIED not_permitted"
     with place.calling(server.address, CI) as ci, place.calling(server.address, HELPER) as helper:
         grant = ci.grants("Open", bound(place)).grant
-        assert helper.refused("End", PDP.EndRequest(grant=grant.id)) == "PERMISSION_DENIED not_yours"
+        assert helper.refused("End", PDP.EndRequest(grant=grant.id)) == "FAILED_PRECONDITION grant_unknown"
+        assert helper.refused("End", PDP.EndRequest(task=grant.task)) == "FAILED_PRECONDITION grant_unknown"
+        assert helper.refused("End", PDP.EndRequest(task="x")) == "FAILED_PRECONDITION grant_unknown"
         assert helper.refused("Get", PDP.GetRequest(grant=grant.id)) == "FAILED_PRECONDITION grant_unknown"
-        assert helper.refused("Suspend", PDP.SuspendRequest(grant=grant.id, why="x")) == "PERMISSION_DENIED not_yours"
+        assert helper.refused("Suspend", PDP.SuspendRequest(grant=grant.id, why="x")) == "FAILED_PRECONDITION grant_unknown"
         assert ci.refused("End", PDP.EndRequest(grant=grant.id, reason=2)) == "PERMISSION_DENIED not_operator"
         assert list(helper.grants("List", PDP.ListRequest()).grants) == []
 
@@ -342,6 +344,21 @@ def test_an_idempotency_key_makes_one_grant(place: Place) -> None:
         assert len(ci.grants("List", PDP.ListRequest()).grants) == 1
     with place.serving() as server, place.calling(server.address, CI) as ci:
         assert ci.grants("Open", ask).grant.id == first.grant.id
+
+
+def test_a_step_that_is_sent_again_says_why_it_would_be_of_no_use(place: Place, server: Running) -> None:
+    ask, other = bound(place, idempotency_key="a"), bound(place, idempotency_key="b")
+    with place.calling(server.address, CI) as ci, place.calling(server.address, OPS) as ops:
+        ci.grants("Open", ask)
+        over = ci.grants("Open", other)
+        ci.grants("End", PDP.EndRequest(task=over.grant.task))
+        assert ci.refused("Open", other) == "FAILED_PRECONDITION task_ended"
+        ops.admin("Freeze", PDP.FreezeRequest(workload=API, why="a shell"))
+        assert ci.refused("Open", ask).endswith("workload_frozen")
+        ops.admin("Thaw", PDP.ThawRequest(workload=API, why="a mistake"))
+        assert ci.grants("Open", ask).handle
+        ops.admin("Revoke", PDP.RevokeRequest(workload=CI, why="stolen"))
+        assert ci.refused("Open", ask).endswith("revoked")
 
 
 def test_lists_have_pages(place: Place, server: Running) -> None:

@@ -549,6 +549,15 @@ def test_c24_failed_bindings_in_a_while_suspend_the_grant_and_its_holder_is_told
     assert world.check(grant).allowed
 
 
+def test_c24_a_holder_that_opened_its_own_task_does_not_lift_what_its_failed_bindings_brought_about() -> None:
+    world = World(suspend_after=SuspendAfter(1, MINUTE))
+    own = world.open(workload(API, "api"), kind="errand", facts={})
+    assert world.tasks.note_reuse(world.at, own.id, "wrong_key")
+    assert world.refused(lambda: world.tasks.resume(world.at, workload(API), own.id)) == "not_yours"
+    world.tasks.resume(world.at, OPS, own.id)
+    assert world.check(own).allowed
+
+
 def test_c24_refused_steps_count_and_made_up_ids_do_not() -> None:
     world = World(suspend_after=SuspendAfter(2, MINUTE))
     grant = world.open()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from pdp.grants.grant import Bindings, EndReason, Grant
 from pdp.grants.reasons import Refused
+from pdp.grants.store import Change, Committed, Consume
 from pdp.record import Kind
 from pdp.service.giving import Opening
 from tests.pdp.service.world import (
@@ -291,3 +293,118 @@ def test_a_revoked_task_that_nobody_knows_is_never_opened() -> None:
     moment = replace(world.at, new_id=lambda: next(ids))
     ask = Opening("invoicing", API, {"tenant": "acme"}, binding=tied("api"))
     assert world.refused(lambda: world.tasks.open(moment, workload(CI), ask)) == "revoked"
+
+
+MARKED_OPS = replace(OPS, certificates=frozenset({thumbprint("laptop")}))
+OTHER_OPS = replace(OPS, workload="spiffe://prod.acme/ops/other")
+
+
+@pytest.mark.parametrize(
+    ("noun", "name"),
+    [("workload", OPS.workload), ("certificate", thumbprint("laptop")), ("trust_domain", "prod.acme")],
+)
+def test_an_operator_who_is_marked_takes_no_step_of_an_incident(noun: str, name: str) -> None:
+    world = World()
+    grant = world.open()
+    world.tasks.freeze(world.at, OPS, API, "shell seen")
+    world.tasks.revoke(world.at, OPS, "gate", GATE, "stolen")
+    world.tasks.revoke(world.at, OTHER_OPS, noun, name, "stolen laptop")
+    tasks, at, why = world.tasks, world.at, "it was nothing"
+    assert world.refused(lambda: tasks.thaw(at, MARKED_OPS, API, why)) == "revoked"
+    assert world.refused(lambda: tasks.freeze(at, MARKED_OPS, HELPER, why)) == "revoked"
+    assert world.refused(lambda: tasks.revoke(at, MARKED_OPS, "workload", HELPER, why)) == "revoked"
+    assert world.refused(lambda: tasks.lift(at, MARKED_OPS, "gate", GATE, why)) == "revoked"
+    assert world.refused(lambda: tasks.lift(at, MARKED_OPS, noun, name, why)) == "revoked"
+    assert world.tasks.book.index.find(grant.id).is_over is (noun == "trust_domain")
+
+
+def test_an_operator_can_freeze_or_revoke_itself_and_not_take_it_back() -> None:
+    world = World()
+    assert OPS.workload is not None
+    world.tasks.freeze(world.at, OPS, OPS.workload, "my laptop is gone")
+    assert world.refused(lambda: world.tasks.thaw(world.at, OPS, str(OPS.workload), "found")) == "workload_frozen"
+    world.tasks.thaw(world.at, OTHER_OPS, OPS.workload, "found")
+    world.tasks.revoke(world.at, OPS, "workload", OPS.workload, "sold")
+    assert world.refused(lambda: world.tasks.lift(world.at, OPS, "workload", str(OPS.workload), "back")) == "revoked"
+
+
+def test_what_an_operator_holds_back_stays_so_when_the_operator_is_marked() -> None:
+    world = World()
+    grant = world.open()
+    world.tasks.suspend(world.at, OPS, grant.id, "look first")
+    world.tasks.suspend(world.at, workload(CI), grant.id, "as well")
+    world.tasks.revoke(world.at, OTHER_OPS, "workload", str(OPS.workload), "stolen laptop")
+    assert world.refused(lambda: world.tasks.resume(world.at, OPS, grant.id)) == "revoked"
+
+
+def in_between(world: World, step: Callable[[World], object]) -> None:
+    """Another process over the same store takes a step between the next reading and its writing."""
+    other, commit, waiting = World(store=world.store), world.store.commit, [step]
+
+    def late(changes: Sequence[Change]) -> Committed:
+        if waiting:
+            waiting.pop()(other)
+        return commit(changes)
+
+    world.store.commit = late  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("noun", "name"),
+    [("workload", API), ("opener", CI), ("trust_domain", "prod.acme"), ("certificate", CERTIFICATE), ("gate", GATE)],
+)
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_revocation_and_an_opening_at_once_have_one_order(noun: str, name: str, before: int) -> None:
+    world = World()
+    binding = tied("api", certificate=CERTIFICATE, gates=(GATE,))
+    for _ in range(before):
+        world.open(binding=binding)
+    in_between(world, lambda other: other.open(binding=binding))
+    assert len(world.tasks.revoke(world.at, OPS, noun, name, "stolen")) == before + 1
+    assert list(world.tasks.book.index.living()) == []
+
+
+def test_a_freeze_and_an_opening_before_it_have_one_order() -> None:
+    world = World()
+    in_between(world, lambda other: other.open())
+    world.tasks.freeze(world.at, OPS, API, "shell seen")
+    assert [grant.holds for grant in world.tasks.book.index.held_by(API)] == [("freeze",)]
+
+
+def test_an_end_and_a_delegation_before_it_have_one_order() -> None:
+    world = World()
+    root = world.open()
+    in_between(world, lambda other: other.delegate(root))
+    world.tasks.end(world.at, workload(CI), root.id)
+    assert [grant.is_over for grant in world.tasks.book.index.below(root.id)] == [True]
+
+
+def test_a_renewal_and_a_delegation_before_it_have_one_order() -> None:
+    world = World()
+    root = world.open()
+    in_between(world, lambda other: other.delegate(root))
+    assert world.refused(lambda: world.tasks.renew(world.at, workload(API, "api", "helper"), root.id, tied("helper"))) == (
+        "child_key_known"
+    )
+
+
+def test_what_is_used_meanwhile_does_not_make_an_end_wait() -> None:
+    world = World()
+    root = world.open()
+    in_between(world, lambda other: other.store.commit([Consume("x", other.now)]))
+    world.tasks.end(world.at, workload(CI), root.id)
+    assert world.tasks.book.index.revision == world.store.revision == root.revision + 2
+
+
+def test_a_thaw_tells_of_nothing_resumed_that_it_ended() -> None:
+    """A parent that would not be given now ends with its child, which alone would have gone on."""
+    world = World()
+    root = world.open()
+    child = world.delegate(root, holder=API, binding=tied("own"), lasting=MINUTE)
+    world.tasks.freeze(world.at, OPS, API, "shell seen")
+    world.set_policy(POLICY.replace("lasts    at most 15m", "lasts    at most 2m"))
+    before = len(world.recorder.steps)
+    world.tasks.thaw(world.at, OPS, API, "found")
+    told = [(step.what, step.id) for step in world.recorder.steps[before:]]
+    assert told == [("thaw", API), ("ended", root.id), ("ended", child.id)]
+    assert world.state(child) == "ended"

@@ -96,6 +96,14 @@ def approves(
     return row
 
 
+def _with_both(w: World) -> Grant:
+    return w.open(binding=tied("api", certificate=thumbprint("leaf")))
+
+
+def _shows_both(*keys: str) -> Caller:
+    return replace(workload(API, "api", *keys), certificates=frozenset({thumbprint("leaf")}))
+
+
 def renews(caller: Caller | None = None, binding: Bindings | None = None, later: int = 0, **opening: Any) -> Row:
     def row(w: World) -> object:
         grant = w.open(**opening)
@@ -330,6 +338,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("child_less_bound", "any destination", delegates(parent={"binding": tied("api", destinations=(LEDGER_DB,))}, binding=tied("h", destinations=(OTHER_DB,)))),
     ("child_less_bound", "no session", delegates(parent={"binding": tied("api", gates=(GATE,), session="s")}, binding=tied("h", gates=(GATE,)))),
     ("child_less_bound", "no process", delegates(parent={"binding": tied("api", process="p")})),
+    ("child_less_bound", "a task key where the parent has a certificate and one", lambda w: w.delegate(_with_both(w), _shows_both())),
     ("child_less_bound", "a certificate where the parent has a task key", delegates(binding=Bindings(certificate=thumbprint("c")))),
     ("holder_refused", "a child for somebody who may not hold it", delegates(holder=SHELL)),
     ("holder_is_opener", "a child for the opener of the task", delegates(holder=CI)),
@@ -365,9 +374,9 @@ ROWS: list[tuple[str, str, Row]] = [
     ("agreement_changed", "policy of now asks for more approvals", after_policy("by 2 of", "by 3 of", lambda w, g: w.approve(g, "ada"), waiting=True)),
     ("wrong_approver", "policy of now asks for none", after_policy('  approved by 2 of Team "leads"\n', "", lambda w, g: w.approve(g, "max"), waiting=True)),
     ("unknown_kind", "the kind is gone", after_policy("release", "rollout", lambda w, g: w.approve(g, "ada"), waiting=True)),
-    ("not_pending", "an active grant is rejected", on_grant(lambda w, g: w.tasks.reject(w.at, person("ada"), g.id, "no"))),
+    ("not_pending", "an active grant is rejected", on_grant(lambda w, g: w.tasks.reject(w.at, workload(CI), g.id, "no"))),
     ("not_yours", "rejected by its holder", lambda w: w.tasks.reject(w.at, workload(API), w.release().id, "no")),
-    ("wrong_approver", "rejected by somebody", lambda w: w.tasks.reject(w.at, person("max"), w.release().id, "no")),
+    ("grant_unknown", "rejected by somebody", lambda w: w.tasks.reject(w.at, person("max"), w.release().id, "no")),
     ("reason_missing", "rejected without a word", lambda w: w.tasks.reject(w.at, person("ada"), w.release().id, "")),
     # renewal
     ("wrong_holder", "renewed by another", renews(workload(HELPER, "api", "new"))),
@@ -378,6 +387,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("renewal_too_wide", "with another gate", renews(binding=tied("new", gates=(GATE,)))),
     ("renewal_too_wide", "without its process", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), w.open(binding=tied("api", process="p")).id, tied("new")))),
     ("renewal_too_wide", "a certificate instead of the task key", renews(replace(workload(API, "api"), certificates=frozenset({thumbprint("c")})), Bindings(certificate=thumbprint("c")))),
+    ("renewal_too_wide", "a task key instead of a certificate and one", lambda w: w.tasks.renew(w.at, _shows_both("new"), _with_both(w).id, tied("new"))),
     ("binding_malformed", "no thumbprint", renews(binding=Bindings(key="new"))),
     ("task_ended", "after its end", renews(later=5 * MINUTE)),
     ("task_suspended", "while suspended", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), g.id, tied("new")), suspend)),
@@ -389,7 +399,7 @@ ROWS: list[tuple[str, str, Row]] = [
     ("binding_unknown", "a binding from the future is renewed", on_grant(lambda w, g: w.tasks.renew(w.at, workload(API, "api", "new"), written(w, g, binding=tied("api", unknown=("tpm",))).id, tied("new")))),
     # suspending, ending
     ("not_yours", "suspended by its holder", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(API), g.id, "x"))),
-    ("not_yours", "suspended by a stranger", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(SHELL), g.id, "x"))),
+    ("grant_unknown", "suspended by a stranger", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(SHELL), g.id, "x"))),
     ("reason_missing", "suspended without a word", on_grant(lambda w, g: w.tasks.suspend(w.at, workload(CI), g.id, ""))),
     ("task_ended", "suspended after its end", on_grant(suspend, end)),
     ("task_not_active", "suspended before it is active", lambda w: suspend(w, w.release())),
@@ -400,8 +410,10 @@ ROWS: list[tuple[str, str, Row]] = [
     ("task_ended", "resumed after its end", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), end(w, g)))),
     ("task_ended", "resumed when its time is over", on_grant(resume(workload(CI)), lambda w, g: (suspend(w, g), setattr(w, "now", g.ends)))),
     ("holder_refused", "resumed when policy of now names other holders", after_policy("who      spiffe://prod.acme/ns/billing/*", "who      spiffe://prod.acme/ns/other/*", lambda w, g: resume(workload(CI))(w, g), suspended=True)),
-    ("not_yours", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
-    ("not_yours", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
+    ("grant_unknown", "resumed by a stranger", on_grant(resume(workload(SHELL)), suspend)),
+    ("grant_unknown", "ended by a stranger once more", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id), end)),
+    ("grant_unknown", "ended by a stranger", on_grant(lambda w, g: w.tasks.end(w.at, workload(SHELL), g.id))),
+    ("grant_unknown", "ended by a helper", on_grant(lambda w, g: w.tasks.end(w.at, workload(HELPER, "helper"), g.id), lambda w, g: w.delegate(g))),
     ("task_ended", "ended twice", on_grant(end, end)),
     ("grant_unknown", "nothing is ended", lambda w: w.tasks.end(w.at, OPS, "x" * 24)),
     # incidents
@@ -417,6 +429,17 @@ ROWS: list[tuple[str, str, Row]] = [
     ("noun_unknown", "a freeze of what is no workload", lambda w: w.tasks.freeze(w.at, OPS, "billing/api", "x")),
     ("proof_missing", "the holder opens for a key that it does not show", opens(workload(API), kind="errand", facts={})),
     ("self_approval", "the person in whose name a request was taken up", lambda w: _taken_up_by_ada(w)),
+    ("noun_unknown", "a certificate by another digest", lambda w: w.tasks.revoke(w.at, OPS, "certificate", "ab" * 32, "x")),
+    ("noun_unknown", "a certificate with padding", lambda w: w.tasks.revoke(w.at, OPS, "certificate", thumbprint("c") + "=", "x")),
+    ("noun_unknown", "a trust domain with its scheme", lambda w: w.tasks.revoke(w.at, OPS, "trust_domain", "spiffe://prod.acme", "x")),
+    ("noun_unknown", "a trust domain in capitals", lambda w: w.tasks.revoke(w.at, OPS, "trust_domain", "PROD.ACME", "x")),
+    ("noun_unknown", "a pattern of workloads", lambda w: w.tasks.freeze(w.at, OPS, "spiffe://prod.acme/ns/billing/*", "x")),
+    ("noun_unknown", "a gate that is no SPIFFE ID", lambda w: w.tasks.revoke(w.at, OPS, "gate", "gate-1", "x")),
+    ("noun_unknown", "an opener that is no SPIFFE ID", lambda w: w.tasks.revoke(w.at, OPS, "opener", "ci", "x")),
+    ("noun_unknown", "an id that no grant can have", lambda w: w.tasks.revoke(w.at, OPS, "grant", "x", "x")),
+    ("noun_unknown", "an id that no task can have", lambda w: w.tasks.revoke(w.at, OPS, "task", "a.b.c", "x")),
+    ("noun_unknown", "a task by the id of its grant", on_grant(lambda w, g: w.tasks.revoke(w.at, OPS, "task", g.id, "x"))),
+    ("noun_unknown", "a grant by the id of its task", on_grant(lambda w, g: w.tasks.revoke(w.at, OPS, "grant", g.task, "x"))),
     ("noun_unknown", "nothing", lambda w: w.tasks.revoke(w.at, OPS, "workload", "", "x")),
     ("not_operator", "revoked by its holder", lambda w: w.tasks.revoke(w.at, workload(API), "opener", CI, "x")),
     ("mark_unknown", "lifted without a revocation", lambda w: w.tasks.lift(w.at, OPS, "workload", API, "x")),

@@ -32,6 +32,7 @@ from pdp.grants.store import (
     Record,
     Spent,
     StoreRefusal,
+    Unwritten,
 )
 from tests.pdp.store.grants_world import FULL, NOW, PLAIN, SECOND, ended, grant, mark
 
@@ -111,6 +112,20 @@ class GrantsConformance:
         assert store.grant(grant("c").id) is None
         over = store.commit([Put(ended(PLAIN), first)]).revision
         store.commit([Expect(PLAIN.id, over)])
+
+    def test_a_commit_can_expect_that_nothing_was_written(self, store: GrantStore) -> None:
+        store.commit([Unwritten(0), Put(PLAIN, 0)])
+        first = store.commit([Put(grant("b"), 0)]).revision
+        with pytest.raises(Conflict):
+            store.commit([Unwritten(first - 1), Put(grant("c"), 0)])
+        assert store.grant(grant("c").id) is None
+        used = store.commit([Consume("used", NOW)]).revision
+        assert used > first
+        store.commit([Unwritten(first), Put(grant("c"), 0)])  # a use is no record
+        at = store.commit([Bury(grant("spent").id, NOW)]).revision
+        with pytest.raises(Conflict):
+            store.commit([Unwritten(at - 1)])
+        store.commit([Unwritten(at)])
 
     # ---- all or nothing
 
