@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from pdp.doctor.finding import Finding
 from pdp.doctor.located import Located, NotReadable, read_located
@@ -20,7 +21,6 @@ _PER_ROUTE = "ext_authz.v3.ExtAuthzPerRoute"
 _REWRITING = ("lua", "ext_proc", "wasm", "header_mutation", "header_to_metadata", "golang", "dynamic_modules", "grpc_json")
 _SAFE_XFCC = ("", "SANITIZE", "SANITIZE_SET")
 _TIMEOUT_S_MAX = 1.0
-_LOOPBACK = re.compile(r"127\.|::1|localhost|\[::1\]")
 
 
 def lint_envoy(text: str, path: str) -> list[Finding]:
@@ -56,6 +56,10 @@ def _document(document: Located) -> _Found:
             yield "envoy_expired_accepted", each.line, ""
         if _type_of(each).endswith(_PER_ROUTE) and (disabled := each.get("disabled")) and disabled.is_true:
             yield "envoy_route_without_check", disabled.line, ""
+        if name == "typed_per_filter_config":  # of whatever type: a FilterConfig switches off any filter
+            for inner, off in each.walk():
+                if inner == "disabled" and off.is_true:
+                    yield "envoy_route_without_check", off.line, ""
     asked = {cluster.text for cluster in map(_cluster_of, _all_checks(document)) if cluster is not None}
     for name, each in document.walk():
         if name == "clusters":
@@ -70,6 +74,10 @@ def _chain(chain: Located) -> _Found:
     yield from _downstream(chain)
     for manager in _of_type(chain, _MANAGER):
         yield from _manager(manager)
+        inside = manager.get("http_filters")
+        by_us = any(_is_check(entry) for entry in (inside.items() if inside is not None else []))
+        if not by_us and next(_of_type(chain, _TCP_TYPE), None) is None:
+            yield "envoy_listener_without_check", manager.line, "none in `http_filters`"
     for check in _of_type(chain, _TCP_TYPE):
         yield from _check(check)
         for proxy in _of_type(chain, _PROXY):
@@ -96,19 +104,15 @@ def _downstream(chain: Located) -> _Found:
 
 
 def _manager(manager: Located) -> _Found:
-    filters = manager.get("http_filters")
-    entries = filters.items() if filters is not None else []
-    for place, entry in enumerate(entries):
-        if not _is_check(entry):
-            continue
-        for check in _of_type(entry, _HTTP_TYPE):
-            yield from _check(check)
-        if (disabled := entry.get("disabled")) is not None and disabled.is_true:
-            yield "envoy_route_without_check", disabled.line, "the filter itself"
-        for before in entries[:place]:
-            name = before.get("name")
-            if name is not None and any(word in name.text for word in _REWRITING):
-                yield "envoy_filter_before", before.line, name.text
+    filters, upgrades = manager.get("http_filters"), manager.get("upgrade_configs")
+    yield from _filters(filters.items() if filters is not None else [])
+    for upgrade in upgrades.items() if upgrades is not None else []:
+        own = upgrade.get("filters")
+        if own is None or not own.items():
+            continue  # it goes through the filters of the connection
+        if not any(_is_check(entry) for entry in own.items()):
+            yield "envoy_route_without_check", own.line, "an upgrade has filters of its own"
+        yield from _filters(own.items())
     options = manager.get("common_http_protocol_options")
     if manager.get("common_http_protocol_options", "max_stream_duration") is None and not _routes_are_capped(manager):
         yield "envoy_no_stream_cap", (options or manager).line, "max_stream_duration"
@@ -125,6 +129,20 @@ def _manager(manager: Located) -> _Found:
     underscores = manager.get("common_http_protocol_options", "headers_with_underscores_action")
     if underscores is None or underscores.text != "REJECT_REQUEST":
         yield "envoy_underscores", (underscores or manager).line, ""
+
+
+def _filters(entries: list[Located]) -> _Found:
+    for place, entry in enumerate(entries):
+        if not _is_check(entry):
+            continue
+        for check in _of_type(entry, _HTTP_TYPE):
+            yield from _check(check)
+        if (disabled := entry.get("disabled")) is not None and disabled.is_true:
+            yield "envoy_route_without_check", disabled.line, "the filter itself"
+        for before in entries[:place]:
+            name = before.get("name")
+            if name is not None and any(word in name.text for word in _REWRITING):
+                yield "envoy_filter_before", before.line, name.text
 
 
 def _routes_are_capped(manager: Located) -> bool:
@@ -178,8 +196,15 @@ def _cluster(cluster: Located, asked: set[str]) -> _Found:
         return
     for key, each in cluster.walk():
         address = each.get("address")
-        if key == "socket_address" and address is not None and not _LOOPBACK.match(address.text):
+        if key == "socket_address" and address is not None and not _is_loopback(address.text):
             yield "envoy_decisions_unencrypted", each.line, f"cluster `{name.text}` at {address.text}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 # ---- where things stand

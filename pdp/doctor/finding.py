@@ -124,7 +124,11 @@ RULES: dict[str, Rule] = {
         "a validation context with the trust bundle, or by SDS",
     ),
     "envoy_expired_accepted": Rule(_E, "expired certificates are accepted", "remove allow_expired_certificate"),
-    "envoy_route_without_check": Rule(_E, "a route switches the check off", "remove `disabled: true`"),
+    "envoy_route_without_check": Rule(
+        _E,
+        "a route, an upgrade or the filter itself goes without the check",
+        "remove `disabled: true`; put the check into the filters of the upgrade",
+    ),
     "envoy_check_sampled": Rule(_E, "a switch outside decides which requests are checked", "remove filter_enabled"),
     "envoy_metadata_decides": Rule(
         _E,

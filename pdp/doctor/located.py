@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 BYTES_MAX = 4 << 20
 DEPTH_MAX = 64
 NODES_MAX = 200_000
+
+_CAMEL = re.compile(r"[a-z][a-z0-9]*(?:[A-Z][a-z0-9]*)+", re.ASCII)
 
 
 class NotReadable(ValueError):
@@ -78,7 +81,18 @@ def _located(node: Any, depth: int, count: list[int]) -> Located:
         raise NotReadable("nested too deeply, or too much")
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        return Located({str(k.value): _located(v, depth + 1, count) for k, v in node.value}, line)
+        found: dict[str, Located] = {}
+        for key, value in node.value:
+            name = _field(str(key.value))
+            if name in found and name != "<<":  # which of the two counts is not ours to guess
+                raise NotReadable(f"line {key.start_mark.line + 1}: `{name[:80]}` stands twice")
+            found[name] = _located(value, depth + 1, count)
+        return Located(found, line)
     if isinstance(node, yaml.SequenceNode):
         return Located([_located(v, depth + 1, count) for v in node.value], line)
     return Located(node.value, line)
+
+
+def _field(name: str) -> str:
+    """The name of a field as it is in the protobuf: JSON may also write it in camel case, and Envoy takes both."""
+    return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name) if _CAMEL.fullmatch(name) else name

@@ -30,6 +30,7 @@ MESSAGE_BYTES_HARD = 4 << 20
 
 _NO_FLAGS = 0
 _LOOK_S = 0.5
+_CANCEL_S = 5.0  # what is cancelled ends at once, or never
 _log = logging.getLogger("pdp.server")
 
 _ACCEPT, _SHUT = object(), object()
@@ -44,6 +45,9 @@ class CallQueue:
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
         self._timers: list[tuple[int, int, Unary]] = []  # only this thread's
+        # Calls without their message, oldest first. All of them have the same time, so that no heap is needed.
+        self._half: dict[Unary, int] = {}  # only this thread's
+        self._half_max, self._half_ns = limits.concurrent, limits.deadline * 1000
         self._numbers = count()
         self._lock = threading.Lock()
         # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
@@ -76,12 +80,26 @@ class CallQueue:
             with self._native:
                 if not self._ended.is_set():
                     self._server.cancel_all_calls()
-            await asyncio.to_thread(self._ended.wait)
+            if not await asyncio.to_thread(self._ended.wait, _CANCEL_S):
+                _log.error("calls that were cancelled have not ended", extra={"calls": len(self._live)})
+                return  # the thread is a daemon: it ends with the process
         await asyncio.to_thread(self._thread.join)
 
     def at(self, deadline: Deadline, call: Unary) -> None:
         """Ends a call at its deadline, whatever is still going on for it."""
         heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), call))
+
+    def is_half(self, call: Unary) -> None:
+        """Its message has not come. It may wait for it, until that takes too long or too many others wait as well: then
+        the oldest goes, so that whoever opens calls and says nothing keeps nobody out."""
+        if len(self._half) >= self._half_max:
+            oldest = next(iter(self._half))
+            del self._half[oldest]
+            oldest.is_not_coming("overloaded")
+        self._half[call] = time.monotonic_ns() + self._half_ns
+
+    def is_whole(self, call: Unary) -> None:
+        self._half.pop(call, None)
 
     def is_over(self, call: _Queued) -> None:
         with self._lock:
@@ -135,14 +153,22 @@ class CallQueue:
         call.begin()
 
     def _until_timer_s(self) -> float:
-        if not self._timers:
+        soonest = [at for at, _, _ in self._timers[:1]]
+        soonest += [next(iter(self._half.values()))] if self._half else []
+        if not soonest:
             return _LOOK_S
-        return min(_LOOK_S, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9))
+        return min(_LOOK_S, max(0.0, (min(soonest) - time.monotonic_ns()) / 1e9))
 
     def _run_timers(self) -> None:
         timers, now = self._timers, time.monotonic_ns()
         while timers and timers[0][0] <= now:
             heapq.heappop(timers)[2].is_late()
+        while self._half:
+            call, ends = next(iter(self._half.items()))
+            if ends > now:
+                return
+            del self._half[call]
+            call.is_not_coming("deadline_passed")
 
 
 class _Queued:
@@ -232,23 +258,31 @@ class Unary(_Queued):
         super().__init__(queue, event, name)
         self._method = method
         self._request = b""
-        self._began_ns = 0
+        self._began_ns = time.perf_counter_ns()
         self._span: Any = None
-        self._counted = True
-        with _COUNTING:
-            queue.edge.around.counters.in_work += 1
+        self._counted = False
 
     def begin(self) -> None:
         super().begin()
         self._ask((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+        self.queue.is_half(self)
+
+    def is_not_coming(self, code: str) -> None:
+        """Its message: the call is ended without."""
+        self._end(self.queue.edge.ended(self._method, b"", edge_refusal(code)))
 
     def _received(self, event: Any) -> None:
         request = event.batch_operations[0].message()
         edge = self.queue.edge
         try:
-            if request is None:  # cancelled before its request came
-                self._leave()
+            self.queue.is_whole(self)
+            if request is None:  # cancelled, or ended by the caller without a whole message
+                if not self.cancelled:
+                    self.is_not_coming("malformed")
                 return
+            if self._said:  # it came too late
+                return
+            self._enter()
             self._began_ns = time.perf_counter_ns()
             tracer = edge.around.tracer
             self._span = tracer.begin(self.name, self.metadata) if tracer.on else None
@@ -312,6 +346,12 @@ class Unary(_Queued):
         self._leave()
         self.finish(ended)
 
+    def _enter(self) -> None:
+        """It is in work from now on. What has not come whole is none: anybody can begin a call."""
+        with _COUNTING:
+            self._counted = True
+            self.queue.edge.around.counters.in_work += 1
+
     def _leave(self) -> None:
         with _COUNTING:
             if self._counted:
@@ -322,7 +362,7 @@ class Unary(_Queued):
 class Stream(_Queued):
     """Requests and answers, handled on the loop of the process."""
 
-    __slots__ = ("_begun", "_counted", "_method", "_task")
+    __slots__ = ("_begun", "_method", "_task")
 
     def __init__(self, queue: CallQueue, event: Any, name: str, method: StreamMethod) -> None:
         super().__init__(queue, event, name)
@@ -342,10 +382,18 @@ class Stream(_Queued):
 
     def _start(self) -> None:
         self._task = self.queue.loop.create_task(self._run())
+        self._task.add_done_callback(self._has_run)
+
+    def _has_run(self, task: asyncio.Task[None]) -> None:
+        """Also of a task that was cancelled before its first step, of which nothing has run."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a stream could not be ended", exc_info=error)
+        self._happened()
 
     async def _run(self) -> None:
-        counters = self.queue.edge.around.counters
-        counters.streams += 1
+        counters, for_all = self.queue.edge.around.counters, self._method.service is None
+        counters.streams += not for_all
+        counters.streams_for_all += for_all
         try:
             if self.cancelled:
                 return
@@ -355,8 +403,8 @@ class Stream(_Queued):
                 else:
                     await self._send(answer)
         finally:
-            counters.streams -= 1
-            self._happened()
+            counters.streams -= not for_all
+            counters.streams_for_all -= for_all
 
     async def _requests(self) -> AsyncIterator[bytes]:
         while True:

@@ -34,6 +34,7 @@ class Counters:
         self.in_work = 0
         self.waiting = 0
         self.streams = 0
+        self.streams_for_all = 0  # of methods that need no role
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def decided(self, outcome: str, reason: str, from_cache: bool, ns: int) -> None:

@@ -205,7 +205,9 @@ class Edge:
     ) -> AsyncGenerator[bytes, None]:
         """The caller is verified again with each answer, and by time (L-2, N-1)."""
         around = self.around
-        if around.counters.streams > around.limits.streams:
+        counters = around.counters
+        # Streams that everyone may open are counted apart, or they would keep out those that need a role.
+        if (counters.streams_for_all if method.service is None else counters.streams) > around.limits.streams:
             raise edge_refusal("overloaded")
         peer = self.peer_of(call, method)
         deadline = Deadline.after_s(min(call.left_s(), _STREAM_S_MAX))

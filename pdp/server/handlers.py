@@ -27,6 +27,7 @@ EDGE_CODES = {
     "revoked": ("PERMISSION_DENIED", "who calls was frozen or revoked: the workload, its certificate, trust domain or gate"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),
     "overloaded": ("RESOURCE_EXHAUSTED", "more calls are in work than may be"),
+    "malformed": ("INVALID_ARGUMENT", "the call ended without a whole request"),
     "too_large": ("RESOURCE_EXHAUSTED", "the request is larger than is taken"),
     "deadline_passed": ("DEADLINE_EXCEEDED", "the caller's time, or ours, was over before an answer"),
     "no_writer": ("UNAVAILABLE", "the process that writes state cannot be reached now; the call changed nothing"),

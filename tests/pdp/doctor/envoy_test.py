@@ -151,6 +151,31 @@ ROWS = [
         "envoy_route_without_check",
     ),
     ("address: 127.0.0.1", "address: 10.1.2.3", "envoy_decisions_unencrypted"),
+    ("address: 127.0.0.1", "address: 127.evil.example.com", "envoy_decisions_unencrypted"),
+    ("address: 127.0.0.1", "address: localhost.example.com", "envoy_decisions_unencrypted"),
+    ("failure_mode_allow: false", "failureModeAllow: true", "envoy_failure_mode_allow"),
+    (
+        "failure_mode_allow: false",
+        "failure_mode_allow: false\n                      failureModeAllow: true",
+        "envoy_unreadable",
+    ),
+    (
+        "                http_filters:",
+        "                routeConfig: {virtualHosts: [{typedPerFilterConfig: {envoy.filters.http.ext_authz: "
+        '{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}}]}\n                http_filters:',
+        "envoy_route_without_check",
+    ),
+    (
+        "                http_filters:",
+        "                upgrade_configs:\n                - filters:",
+        "envoy_listener_without_check",
+    ),
+    (
+        "                http_filters:",
+        "                upgrade_configs: [{upgrade_type: websocket, filters: [{name: envoy.filters.http.router}]}]\n"
+        "                http_filters:",
+        "envoy_route_without_check",
+    ),
     ("        - transport_socket:\n", "        - other_socket:\n", "envoy_no_downstream_tls"),
     (
         "                  - name: envoy.filters.http.ext_authz",
@@ -177,6 +202,14 @@ def test_a_good_one_has_no_finding() -> None:
 def test_one_thing_wrong_is_one_finding(before: str, after: str, code: str | None) -> None:
     assert before in GOOD
     assert codes(GOOD.replace(before, after, 1)) == ({code} if code else set())
+
+
+def test_camel_case_is_the_same_and_an_upgrade_without_filters_is_none() -> None:
+    camel = re.sub(r"\b([a-z]+(?:_[a-z]+)+):", lambda m: re.sub("_(.)", lambda c: c[1].upper(), m[1]) + ":", GOOD)
+    assert "failureModeAllow" in camel
+    assert lint_envoy(camel, "envoy.yaml") == []
+    upgrade = "upgrade_configs: [{upgrade_type: websocket}]\n                http_filters:"
+    assert codes(GOOD.replace("http_filters:", upgrade, 1)) == set()
 
 
 def test_a_finding_has_the_line() -> None:

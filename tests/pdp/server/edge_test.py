@@ -30,6 +30,20 @@ from tests.pdp.server.world import (
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
+@pytest.fixture
+def queues(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The queues of the servers that a test starts."""
+    found: list[Any] = []
+    original = CallQueue.start
+
+    def start(queue: CallQueue) -> None:
+        found.append(queue)
+        original(queue)
+
+    monkeypatch.setattr(CallQueue, "start", start)
+    return found
+
+
 def test_bytes_in_bytes_out(tmp_path: Path) -> None:
     with running(development(tmp_path)) as server, channel(server.address) as opened:
         assert call(opened, "/test.Echo/Echo", b"\xff\x00 not protobuf") == b"\xff\x00 not protobuf"
@@ -165,21 +179,100 @@ def test_a_cancelled_call_is_not_counted_for_ever(tmp_path: Path) -> None:
         assert wait_until(lambda: counters.waiting == 0)
 
 
-def test_half_a_call_holds_nobody_up(tmp_path: Path) -> None:
+def test_half_a_call_holds_nobody_up(tmp_path: Path, queues: list[Any]) -> None:
     """Slowloris: headers without a message, on connections that then fall silent."""
-    with running(development(tmp_path)) as server:
-        host, _, port = server.address.rpartition(":")
-        silent = [socket.create_connection((host, int(port))) for _ in range(50)]
-        for each in silent:
-            each.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\x00" + bytes(4) + b"\x00\x00")
+    with running(development(tmp_path, limits={"concurrent": 10, "deadline": "30s", "drain": "1s"})) as server:
+        silent = [_Raw(server.address) for _ in range(50)]
         half = _HalfCalls(server.address, 20)
-        assert wait_until(lambda: server.parts.counters.in_work == 20)
+        assert wait_until(lambda: len(queues[0]._half) == 10)  # and the others were ended, the oldest first
+        assert server.parts.counters.in_work == 0
         with channel(server.address) as opened:
             assert call(opened, "/test.Echo/Echo", b"served") == b"served"
         half.close()
-        assert wait_until(lambda: server.parts.counters.in_work == 0)
+        assert wait_until(lambda: not queues[0]._live and not queues[0]._half)
         for each in silent:
             each.close()
+
+
+def test_a_call_whose_request_does_not_come_ends_at_our_deadline(tmp_path: Path, queues: list[Any]) -> None:
+    with running(development(tmp_path, limits={"deadline": "50ms", "drain": "1s"})) as server:
+        half = _HalfCalls(server.address, 3)
+        assert half.codes() == ["DEADLINE_EXCEEDED deadline_passed"] * 3
+        assert wait_until(lambda: not queues[0]._live and not queues[0]._half)
+        assert server.parts.counters.in_work == 0
+        half.close()
+
+
+@pytest.mark.parametrize("body", [None, b"", bytes(4) + b"\x09abc"], ids=["no data", "nothing", "half a message"])
+def test_a_call_that_ends_without_a_whole_request_is_denied_in_words(
+    tmp_path: Path, queues: list[Any], body: bytes | None
+) -> None:
+    with running(development(tmp_path)) as server:
+        raw = _Raw(server.address)
+        raw.call(b"/test.Echo/Gate", body)
+        raw.read_until(b"denied: malformed")
+        raw.close()
+        assert wait_until(lambda: not queues[0]._live)
+        assert server.parts.counters.in_work == 0
+
+
+def test_streams_that_are_cancelled_at_once_leave_nothing_and_the_server_ends(tmp_path: Path, queues: list[Any]) -> None:
+    with running(development(tmp_path)) as server:
+        raw = _Raw(server.address)
+        for number in range(100):
+            raw.call(b"/test.Echo/Stream", None, 2 * number + 1, end=False)
+            raw.send(_frame(3, 0, 2 * number + 1, b"\0\0\0\x08"))
+        with channel(server.address) as opened:
+            assert list(opened.stream_stream("/test.Echo/Stream")(iter([b"1"]))) == [b"1"]
+        raw.close()
+        assert wait_until(lambda: not queues[0]._live)
+        assert server.parts.counters.streams == 0
+
+
+def test_streams_for_everyone_keep_out_no_others(tmp_path: Path) -> None:
+    with running(development(tmp_path, limits={"streams": 1, "drain": "1s"})) as server, channel(server.address) as opened:
+        watching = opened.unary_stream("/grpc.health.v1.Health/Watch")
+        first = watching(b"")
+        assert next(first) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as ended:
+            next(watching(b""))
+        assert code_of(ended.value) == "RESOURCE_EXHAUSTED overloaded"
+        assert list(opened.stream_stream("/test.Echo/Stream")(iter([b"1"]))) == [b"1"]
+        first.cancel()
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+class _Raw:
+    """A connection that says what no client of gRPC would."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=15)
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0))
+
+    def send(self, raw: bytes) -> None:
+        self._socket.sendall(raw)
+
+    def call(self, path: bytes, body: bytes | None, stream: int = 1, *, end: bool = True) -> None:
+        said = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
+        said += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
+        block = b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in said)
+        self.send(_frame(1, 4 | (end and body is None), stream, block))
+        if body is not None:
+            self.send(_frame(0, int(end), stream, body))
+
+    def read_until(self, wanted: bytes) -> None:
+        found = b""
+        while wanted not in found:
+            more = self._socket.recv(65_536)
+            assert more, found
+            found += more
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class _HalfCalls:
@@ -193,6 +286,9 @@ class _HalfCalls:
     def _nothing(self) -> Any:
         self._never.wait(30)
         yield from ()
+
+    def codes(self) -> list[str]:
+        return [code_of(each.exception(15)) for each in self._calls]
 
     def close(self) -> None:
         for each in self._calls:
@@ -227,21 +323,12 @@ def test_streams_have_limits_of_number_and_size(tmp_path: Path) -> None:
         assert code_of(ended.value) == "INTERNAL internal"
 
 
-def test_nothing_is_left_of_calls_that_are_over(tmp_path: Path) -> None:
-    bound: list[Any] = []
-    original = CallQueue.start
-
-    def start(queue: CallQueue) -> None:
-        bound.append(queue)
-        original(queue)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CallQueue, "start", start)
-        with running(development(tmp_path)) as server, channel(server.address) as opened:
-            for number in range(200):
-                call(opened, "/test.Echo/Echo", b"x" * number)
-                assert refused(opened, "/test.Echo/Echo", b"refuse")
-            assert wait_until(lambda: not bound[0]._live)
+def test_nothing_is_left_of_calls_that_are_over(tmp_path: Path, queues: list[Any]) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        for number in range(200):
+            call(opened, "/test.Echo/Echo", b"x" * number)
+            assert refused(opened, "/test.Echo/Echo", b"refuse")
+        assert wait_until(lambda: not queues[0]._live)
 
 
 # ---- what is told back
