@@ -69,6 +69,8 @@ class Desk:
     def _check(self, checks: Checks, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
         if ask.proof is not None and self.grants is not None and not self.parts.writes:
             raise PassOn
+        if ask.destination is None and gate is not None and len(gate.destinations) == 1:
+            ask = ask._replace(destination=next(iter(gate.destinations)))  # it stands before nothing else
         environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
         place = Place(gate, environment, peer.workload)
         began, standing, now = perf_counter_ns(), self.standing(), self.parts.clock()

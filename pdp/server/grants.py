@@ -27,8 +27,9 @@ from pdp.server.signing_keys import SigningKeys
 from pdp.service.book import Book
 from pdp.service.caller import Moment, Rules
 from pdp.service.plan import Plan
-from pdp.service.tasks import Tasks
+from pdp.service.tasks import EXPIRED_AT_ONCE, Tasks
 
+_BETWEEN_S = 0.02  # of the rounds in which very much is tidied up: steps are taken in between
 _CONFIRMS = 4  # in the time for which a confirmation holds
 
 _log = logging.getLogger("pdp.grants")
@@ -122,7 +123,9 @@ class GrantBook:
         now = self._parts.clock()
         tasks.confirm(now)
         self._parts.publish(message(self.index, ()))
-        tasks.expire(self.moment())
+        while tasks.expire(self.moment()) >= EXPIRED_AT_ONCE and not self._closing.wait(_BETWEEN_S):
+            tasks.confirm(self._parts.clock())
+            self._parts.publish(message(self.index, ()))
 
     # ---- in every process
 

@@ -16,6 +16,7 @@ from pdp.grants.grant import Grant, Mark
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Absorbed, Changes, Conflict, GrantStore, Record, Spent, Unavailable
+from pdp.service.due import Due
 from pdp.service.plan import Plan
 
 #: Changes the engine's revocations: one swap of its snapshot.
@@ -49,6 +50,7 @@ class Book:
         self.lock: AbstractContextManager[object] = lock if lock is not None else nullcontext()
         self._store = store
         self._ended: dict[str, int] = {}  # tasks that the engine was told of, and when they would have ended by time
+        self.due = Due()
         self._swap = swap
         self._tell = tell
 
@@ -115,6 +117,7 @@ class Book:
             self._swap(lambda revocations: revocations.forget(over))
 
     def _tell_all(self, before: Index, records: Iterable[Record], whole: bool) -> None:
+        self.due.learn(records, whole)
         if not whole:
             self._ended.update((r.task, r.ends) for r in records if isinstance(r, Grant) and r.is_over and r.parent is None)
         edit = told_engine(before, records, whole)

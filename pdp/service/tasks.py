@@ -30,6 +30,7 @@ from pdp.service.plan import Plan, tell_refusal
 from pdp.service.renewing import plan_renew
 from pdp.service.seeing import find_seen, known_chain, list_seen, may_see
 
+EXPIRED_AT_ONCE = 500
 Planner = Callable[[Index], Plan]
 
 
@@ -103,8 +104,12 @@ class Tasks:
         return self._give(moment, caller, "ended", grant_id, plan)
 
     def expire(self, moment: Moment) -> int:
-        """Writes down what has ended by time; how many."""
-        plan = self._step(moment, Caller(), "ended", None, lambda i: plan_expire(i, moment))
+        """Writes down what has ended by time; how many. With what is below them `EXPIRED_AT_ONCE`, so that others get on."""
+
+        def planned(index: Index) -> Plan:
+            return plan_expire(index, moment, self.book.due.late(index, moment.now, EXPIRED_AT_ONCE))
+
+        plan = self._step(moment, Caller(), "ended", None, planned)
         with self.book.lock:
             self.book.forget_ended(moment.now)
         return len(plan.steps)

@@ -19,7 +19,7 @@ from language import FOREVER, format_instant
 from pdp.model.decision import Decision
 from pdp.model.gates import Gate
 from pdp.wire.messages import ENVOY
-from pdp.wire.refusals import UNFIT, Unfit
+from pdp.wire.refusals import Unfit
 
 #: A serialised CheckResponse whose status is explicit.
 Answer = NewType("Answer", bytes)
@@ -89,7 +89,7 @@ def at_edge(code: str) -> Answer:
     """The denial of a call that ended before anybody read it, by the code that a server's edge has for it. Total."""
     if code in ("unauthenticated", "not_permitted"):
         return refuse(Unfit("unknown_gate"))
-    return refuse(Unfit(code)) if code in UNFIT else unavailable(code)
+    return refuse(Unfit(code)) if code in ("too_large", "revoked") else unavailable(code)
 
 
 # ---- allow

@@ -294,8 +294,11 @@ def _target(message: Any) -> Target:
 
 def _bindings(message: Any) -> Bindings:
     refuse_unknown(message)
-    certificate, key, session, process = (take_text(message, n) for n in ("certificate", "key", "session", "process"))
-    return Bindings(certificate, key, _places(message.gates), _places(message.destinations), session, process)
+    for name in ("session", "process"):
+        if message.HasField(name):
+            raise Unfit("binding_unsupported", name)
+    certificate, key = take_text(message, "certificate"), take_text(message, "key")
+    return Bindings(certificate, key, _places(message.gates), _places(message.destinations))
 
 
 def _places(named: Any) -> tuple[str, ...] | None:

@@ -27,6 +27,7 @@ from tests.pdp.server.grants_world import (
     DECISIONS,
     GRANTS,
     HELPER,
+    LEDGER,
     OPS,
     Client,
     Place,
@@ -331,6 +332,25 @@ def test_an_explanation_spends_nothing(place: Place, server: Running) -> None:
         proven.task.target.method, proven.task.target.uri, proven.task.target.body_sha256 = "POST", uri, empty
         proven.task.proof = place.proof("POST", uri, handle, empty)
         assert [explained(proven), gate.reason(proven), explained(proven)] == ["allowed", "allowed", "proof_replayed"]
+
+
+def test_only_what_can_be_shown_is_tied(place: Place) -> None:
+    both = {GATE: {"domains": [DOMAIN], "destinations": [LEDGER, API], "vouches": True}}
+    for sections, reason in ({}, "allowed"), ({"peps": both}, "wrong_destination"):
+        with (
+            place.serving(**sections) as server,
+            place.calling(server.address, CI) as ci,
+            place.calling(server.address, GATE) as gate,
+        ):
+            message = bound(place)
+            message.bindings.destinations.append(LEDGER)
+            handle = ci.grants("Open", message).handle
+            assert gate.reason(asking(place, handle)) == reason
+            assert gate.envoy(asking_envoy(place, handle)).status.code == 0
+            for name in ("session", "process"):
+                message = bound(place)
+                setattr(message.bindings, name, "1")
+                assert ci.refused("Open", message) == "INVALID_ARGUMENT binding_unsupported"
 
 
 def test_an_idempotency_key_makes_one_grant(place: Place) -> None:

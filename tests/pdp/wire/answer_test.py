@@ -86,6 +86,7 @@ def test_internal_failures_are_errors_of_ours() -> None:
         ("deadline_passed", "deadline_passed", 13),
         ("ending", "ending", 13),
         ("too_large", "too_large", 7),
+        ("revoked", "revoked", 7),
         ("unauthenticated", "unknown_gate", 7),
         ("not_permitted", "unknown_gate", 7),
         ("something_new", "internal", 13),

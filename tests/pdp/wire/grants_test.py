@@ -124,6 +124,8 @@ ROWS: dict[str, tuple[Callable[[], object], str]] = {
     "a yes to half": (change("approve", lambda m: setattr(m, "agreement", b"x")), "malformed_value"),
     "a child of nothing": (change("delegate", lambda m: m.ClearField("grant")), "missing_field"),
     "a child without a key": (change("delegate", lambda m: m.ClearField("bindings")), "missing_field"),
+    "tied to a session": (change("renew", lambda m: setattr(m.bindings, "session", "s")), "binding_unsupported"),
+    "tied to a process": (change("open", lambda m: setattr(m.bindings, "process", "p")), "binding_unsupported"),
     "renewed to nothing": (change("renew", lambda m: m.ClearField("bindings")), "missing_field"),
     "a long reason": (change("suspend", lambda m: setattr(m, "why", "a" * 1001)), "malformed_value"),
     "an end of nothing": (change("end", lambda m: m.ClearField("task")), "missing_field"),
