@@ -74,18 +74,16 @@ def approve_grant(
     """Say yes to exactly what a grant says. Without --agreement it is shown first."""
     from pdp.wire.messages import PDP
 
-    if agreement is None:
-        asked = ask(connect(server, cert, key, ca, server_name, caller), GRANTS, "Get", PDP.GetRequest(grant=id), format)
+    agreed = None if agreement is None else _digest(agreement)
+    person = read_secret(token, "--token")
+    if agreed is None:
+        get = PDP.GetRequest(grant=id, approver_token=person)
+        asked = ask(connect(server, cert, key, ca, server_name, caller), GRANTS, "Get", get, format)
         if not yes:
             typer.echo(grant_text(asked.grant), err=True)
             typer.confirm("agree to exactly this?", abort=True, err=True)
         agreed = bytes(asked.grant.agreement)
-    else:
-        try:
-            agreed = bytes.fromhex(agreement)
-        except ValueError:
-            raise PdpError("invalid_argument", "--agreement: a digest is 64 hexadecimal digits") from None
-    message = PDP.ApproveRequest(grant=id, agreement=agreed, approver_token=read_secret(token, "--token"))
+    message = PDP.ApproveRequest(grant=id, agreement=agreed, approver_token=person)
     answer = ask(connect(server, cert, key, ca, server_name, caller), GRANTS, "Approve", message, format)
     show(answer, format, answer_json, answer_text)
     raise typer.Exit(OK)
@@ -170,3 +168,10 @@ def list_grants(
     message = PDP.ListRequest(task=task, holder=holder, kind=kind, states=state_numbers(state), page_size=1000)
     show_grants(list_all(lambda: connect(server, cert, key, ca, server_name, caller), message, format), format)
     raise typer.Exit(OK)
+
+
+def _digest(agreement: str) -> bytes:
+    try:
+        return bytes.fromhex(agreement)
+    except ValueError:
+        raise PdpError("invalid_argument", "--agreement: a digest is 64 hexadecimal digits") from None

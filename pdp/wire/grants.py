@@ -65,6 +65,12 @@ class ToApprove:
 
 
 @dataclass(frozen=True, slots=True)
+class ToGet:
+    grant: str
+    token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ToReject:
     grant: str
     why: str
@@ -207,8 +213,9 @@ def read_end(raw: bytes) -> ToEnd:
     return ToEnd(named if what == "task" else None, named if what == "grant" else None, reason, _why(message))
 
 
-def read_get(raw: bytes) -> str:
-    return need_text(parse(PDP.GetRequest, raw), "grant")
+def read_get(raw: bytes) -> ToGet:
+    message = parse(PDP.GetRequest, raw)
+    return ToGet(need_text(message, "grant"), take_token(message, "approver_token"))
 
 
 def read_list(raw: bytes) -> ToList:

@@ -13,9 +13,10 @@ from language import World
 from pdp.grants.grant import Grant, State
 from pdp.grants.handle import make_handle
 from pdp.grants.index import Index
+from pdp.grants.people import Role
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Record
-from pdp.server.calling import caller_of
+from pdp.server.calling import caller_of, with_person
 from pdp.server.changes import Lagging
 from pdp.server.config import Service
 from pdp.server.desk import Desk
@@ -25,6 +26,7 @@ from pdp.server.peer import Peer
 from pdp.server.services.decisions import unfit
 from pdp.service.caller import Caller
 from pdp.service.seeing import find_seen, list_seen, may_see
+from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire import grant_answers as answers
 from pdp.wire import grants as wire
 from pdp.wire.refusals import Unfit
@@ -34,12 +36,16 @@ SERVICE = "/pdp.v1.GrantService/"
 
 def looking_handlers(desk: Desk) -> Handlers:
     def get(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        grants, caller = _grants(desk), caller_of(peer)
+        grants = _grants(desk)
         try:
-            grant = find_seen(_fresh(desk, grants), wire.read_get(raw), caller, _world(desk))
+            asked = wire.read_get(raw)
+            caller = with_person(desk, caller_of(peer), asked.token, Role.APPROVER)
+            grant = find_seen(_fresh(desk, grants), asked.grant, caller, _world(desk))
             return answers.write_response(grant, handle_for(desk, grants, grant, caller))
         except Unfit as found:
             raise unfit(found) from None
+        except BadCredential as refused:
+            raise CallRefused("UNAUTHENTICATED", refused.code, str(refused)) from None
         except Refused as refused:
             raise refusal_of(refused) from None
 

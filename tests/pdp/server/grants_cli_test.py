@@ -98,6 +98,12 @@ def test_asked_for_approved_delegated(place: Place, server: Running) -> None:
     assert opened["agreement"] in shown
     approved = ops.json("grant", "approve", opened["id"], "--token", str(token), "--agreement", opened["agreement"])
     assert approved["grant"]["approvals"] == ["User ada"]
+    seen = ci.json("task", "open", "release", "--holder", API, "--holder-cert", place.thumbprint(API))["grant"]
+    outside = Shell(place, server, helper)  # of nothing in the grant: only the person is
+    assert outside.json("grant", "approve", seen["id"], "--token", str(token), "--yes")["grant"]["state"] == "active"
+    max_ = place.folder / "max.jwt"
+    max_.write_text(place.token("max"))
+    assert "refused: grant_unknown" in outside.run("grant", "approve", seen["id"], "--token", str(max_), "--yes", code=1)
     other = ci.json("task", "open", "release", "--holder", API, "--holder-cert", place.thumbprint(API))["grant"]
     rejected = ops.json("grant", "reject", other["id"], "--token", str(token), "--reason", "not today")
     assert (rejected["grant"]["ended"], rejected["grant"]["why"]) == ("revoked", "not today")

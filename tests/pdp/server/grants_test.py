@@ -92,6 +92,8 @@ def test_who_may_not(place: Place, server: Running) -> None:
         assert api.refused("Freeze", PDP.FreezeRequest(workload=CI, why="x"), ADMIN) == "PERMISSION_DENIED not_permitted"
     with place.calling(server.address, CI) as ci, place.calling(server.address, HELPER) as helper:
         grant = ci.grants("Open", bound(place)).grant
+        get = PDP.GetRequest(grant=grant.id, approver_token="no token")
+        assert helper.refused("Get", get) == "UNAUTHENTICATED malformed_credential"
         assert helper.refused("End", PDP.EndRequest(grant=grant.id)) == "FAILED_PRECONDITION grant_unknown"
         assert helper.refused("End", PDP.EndRequest(task=grant.task)) == "FAILED_PRECONDITION grant_unknown"
         assert helper.refused("End", PDP.EndRequest(task="x")) == "FAILED_PRECONDITION grant_unknown"

@@ -53,7 +53,7 @@ MESSAGES: dict[str, tuple[Callable[[], Any], Callable[[bytes], Any]]] = {
     "renew": (renewing, grants.read_renew),
     "suspend": (lambda: PDP.SuspendRequest(grant="g"), grants.read_suspend),
     "end": (lambda: PDP.EndRequest(task="t"), grants.read_end),
-    "get": (lambda: PDP.GetRequest(grant="g"), grants.read_get),
+    "get": (lambda: PDP.GetRequest(grant="g", approver_token="e.e.e"), grants.read_get),
     "list": (lambda: PDP.ListRequest(), grants.read_list),
     "watch": (lambda: PDP.WatchRequest(), grants.read_watch),
     "freeze": (lambda: PDP.FreezeRequest(workload="w"), admin.read_freeze),
