@@ -20,6 +20,9 @@ from pdp.server.counters import Counters
 FIELDS = ("method", "code", "correlation", "worker", "peer")
 
 
+_GRPC = "grpc._cython.cygrpc"
+
+
 class JsonLines(logging.Formatter):
     def __init__(self, worker: int) -> None:
         super().__init__()
@@ -39,6 +42,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class CallersBytes(logging.Filter):
+    """Leaves out what gRPC logs of bytes that a caller sent, with a stack each: whoever may connect could fill the disk."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Invalid encoding on")
+
+
+_CALLERS_BYTES = CallersBytes()
+
+
 def start_logs(telemetry: Telemetry, worker: int) -> None:
     """To standard error. One line is one entry, whatever stands in it."""
     handler = logging.StreamHandler(sys.stderr)
@@ -51,6 +64,7 @@ def start_logs(telemetry: Telemetry, worker: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     logging.getLogger("watchfiles").setLevel("WARNING")  # it tells of each file that changes
+    logging.getLogger(_GRPC).addFilter(_CALLERS_BYTES)  # adding it again adds nothing
     root.setLevel(telemetry.log_level.value.upper())
 
 

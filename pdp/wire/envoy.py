@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pdp.model.ask import Ask
 from pdp.model.gates import Gate
-from pdp.wire.envoy_http import read_http
+from pdp.wire.envoy_http import correlation_of, read_http
 from pdp.wire.envoy_path import Routes
 from pdp.wire.envoy_tcp import read_tcp
 from pdp.wire.messages import ENVOY, DecodeError
@@ -27,6 +27,16 @@ def read_check(raw: bytes, gate: Gate, routes: Routes) -> Ask | Unfit:
         return _read(raw, gate, routes)
     except Unfit as unfit:
         return unfit
+
+
+def correlation_in(raw: bytes) -> str | None:
+    """What a request that was refused is called, where that can be read. Nothing else of it is looked at."""
+    if len(raw) > MESSAGE_BYTES_MAX:
+        return None
+    try:
+        return correlation_of(_CheckRequest.FromString(raw).attributes.request.http)
+    except DecodeError:
+        return None
 
 
 def _read(raw: bytes, gate: Gate, routes: Routes) -> Ask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from pdp.model.ask import Ask, Shown, Target
@@ -122,7 +123,18 @@ def _consumed(headers: Headers, gate: Gate) -> tuple[str, ...]:
 
 def _correlation(headers: Headers, stream: str) -> str | None:
     """`x-request-id`, else the number of the stream. Only to find things again: the client may have written it (E-5)."""
-    told = headers.get("x-request-id")
-    found = told[0] if told is not None and len(told) == 1 else stream
+    return _fitting(headers.get("x-request-id", ()), stream)
+
+
+def correlation_of(http: Any) -> str | None:
+    """The same of a request that was refused, perhaps for its headers: as far as it can be read."""
+    told = [value for name, value in http.headers.items() if name.lower() == "x-request-id"]
+    raw = [header for header in http.header_map.headers if header.key.lower() == "x-request-id"]
+    told += [header.value or header.raw_value.decode("ascii", "replace") for header in raw]
+    return _fitting(told, http.id)
+
+
+def _fitting(told: Sequence[str], stream: str) -> str | None:
+    found = told[0] if len(told) == 1 else stream
     fits = 0 < len(found) <= CORRELATION_MAX and found.isascii() and found.isprintable()
     return found if fits else None

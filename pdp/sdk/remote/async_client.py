@@ -5,6 +5,7 @@ The same calls and types as `pdp.Client`. A client belongs to the event loop in 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -18,9 +19,9 @@ from pdp.model.decision import Decision
 from pdp.model.request import EntityLike, Request
 from pdp.model.told import ToldExplanation
 from pdp.sdk.clock import Clock
-from pdp.sdk.remote.channel import SERVICE, Tls, error_of, may_be_asked_again, open_channel
+from pdp.sdk.remote.channel import SERVICE, Tls, error_of, final_error, may_be_asked_again, open_channel
 from pdp.sdk.remote.client import decided
-from pdp.sdk.remote.question import Answers, Shown, Target, all_requests, question, target_time
+from pdp.sdk.remote.question import Answers, Shown, Target, all_requests, keep_time, no_question, question, target_time
 from pdp.wire import client as wire
 
 
@@ -39,8 +40,9 @@ class AsyncClient:
         """`timeout_s` is for a whole call. `cache_entries` answers are used again for `cache_for_s` at most: that long a
         revocation may stay unseen here, so there are none unless you say so."""
         self._timeout_s = target_time(timeout_s)
-        self._answers = Answers(cache_entries, int(cache_for_s * 1e6))
+        self._answers = Answers(cache_entries, keep_time(cache_for_s))
         self._clock = Clock().now
+        self._closed = False
         self._channel = open_channel(address, tls, grpc.aio)
         self._check = self._channel.unary_unary(f"{SERVICE}/Check")
         self._check_many = self._channel.unary_unary(f"{SERVICE}/CheckMany")
@@ -64,7 +66,8 @@ class AsyncClient:
         """Asks. The subject is whoever the connection proves; a gate says with `shown` what it was shown, and may name a
         `user`. `grant` is the handle of a task, `proof` of the possession of its key for `target`."""
         asked = question(request, action, resource, user, context, location)
-        raw = wire.write_request(asked, shown, grant, proof, target)
+        with no_question():
+            raw = wire.write_request(asked, shown, grant, proof, target)
         if proof is None:
             found = self._answers.find(raw, self._clock())
             if found is not None:
@@ -76,11 +79,10 @@ class AsyncClient:
 
     async def check_many(self, requests: Iterable[Request], *, timeout_s: float | None = None) -> list[Decision]:
         """Decides several requests at once; one that cannot be decided raises, and names its place."""
-        asked = all_requests(list(requests))
-        results = wire.read_decisions(
-            await self._call(self._check_many, wire.write_requests(asked), timeout_s, None), len(asked)
-        )
-        return decided(results)
+        asked = all_requests(requests)
+        with no_question():
+            raw = wire.write_requests(asked)
+        return decided(wire.read_decisions(await self._call(self._check_many, raw, timeout_s, None), len(asked)))
 
     async def explain(
         self,
@@ -91,7 +93,9 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> ToldExplanation:
         """The decision with every rule that was considered; for callers who may be told."""
-        raw = wire.write_explain(question(request, None, None, None, None, None), shown, grant)
+        (asked,) = all_requests([request])
+        with no_question():
+            raw = wire.write_explain(asked, shown, grant)
         return wire.read_explanation(await self._call(self._explain, raw, timeout_s, None))
 
     def forget(self) -> None:
@@ -99,6 +103,8 @@ class AsyncClient:
         self._answers.forget()
 
     async def close(self) -> None:
+        """Ends the calls that are not answered yet, as `unreachable`."""
+        self._closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -117,9 +123,18 @@ class AsyncClient:
             except grpc.RpcError as error:
                 if not may_be_asked_again(error, proof) or time.monotonic() >= ends:
                     raise
-                answer = await method(raw, timeout=max(0.001, ends - time.monotonic()), wait_for_ready=True)
+                first = error
+                try:
+                    answer = await method(raw, timeout=max(0.001, ends - time.monotonic()), wait_for_ready=True)
+                except grpc.RpcError as again:
+                    raise final_error(first, again) from None
         except grpc.RpcError as error:
             raise error_of(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise  # it was not we who ended it
+            raise PdpError("unreachable", "the client was closed") from None
         except (ValueError, grpc.aio.UsageError) as error:  # the channel was closed
             raise PdpError("unreachable", str(error)) from None
         return answer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -33,13 +34,29 @@ def question(
         return request
     if not isinstance(action, str) or resource is None:
         raise PdpError("invalid_request", "a question has an action and a resource")
-    return Request(
-        action,
-        resource,
-        user=user,
-        context=NOTHING if context is None else context,
-        location=NOTHING if location is None else location,
-    )
+    for name, told in (("context", context), ("location", location)):
+        if told is not None and not isinstance(told, Mapping):
+            raise PdpError("invalid_request", f"{name}: expected values by name, found {type(told).__name__}")
+    with no_question():
+        return Request(
+            action,
+            resource,
+            user=user,
+            context=NOTHING if context is None else context,
+            location=NOTHING if location is None else location,
+        )
+
+
+@contextmanager
+def no_question() -> Iterator[None]:
+    """Whatever a value may be that is none: it ends in the one error that a caller has to expect."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        problem = type(error).__name__
+    else:
+        return
+    raise PdpError("invalid_request", f"the request holds a value of the wrong type, or a text that is none ({problem})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +73,8 @@ class Answers:
     """
 
     def __init__(self, entries_max: int, keep_us: int) -> None:
-        if entries_max < 0 or keep_us <= 0:
-            raise PdpError("invalid_argument", "cache_entries: 0 or more; cache_for: more than nothing")
+        if type(entries_max) is not int or entries_max < 0 or keep_us <= 0:
+            raise PdpError("invalid_argument", "cache_entries: 0 or more; cache_for_s: more than nothing")
         self._entries_max = entries_max
         self._keep_us = keep_us
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
@@ -93,14 +110,24 @@ class Answers:
             self._kept.clear()
 
 
+def keep_time(seconds: float) -> int:
+    """In microseconds."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= 86_400:
+        raise PdpError("invalid_argument", "cache_for_s: more than 0 and at most a day")
+    return int(seconds * 1e6)
+
+
 def target_time(seconds: float) -> float:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 3600:
         raise PdpError("invalid_argument", "timeout_s: more than 0 and less than an hour")
     return float(seconds)
 
 
-def all_requests(requests: Sequence[Request]) -> list[Request]:
+def all_requests(requests: Iterable[Request]) -> list[Request]:
+    if not isinstance(requests, Iterable):
+        raise PdpError("invalid_argument", f"expected pdp.Requests, found {type(requests).__name__}")
     found = list(requests)
     for request in found:
-        question(request, None, None, None, None, None)
+        if not isinstance(request, Request):
+            raise PdpError("invalid_argument", f"expected a pdp.Request, found {type(request).__name__}")
     return found

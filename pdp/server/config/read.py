@@ -16,8 +16,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from language import BadLiteral, describe, did_you_mean, parse_duration
 from pdp.server.config.problems import BadConfig, Problem
-from pdp.server.config.sections import Config, DurationUs
+from pdp.server.config.sections import Config, DurationUs, Limits
 
+#: gRPC counts in 32 bits: milliseconds, and twice the largest request. What is more would mean something else there.
+DURATION_US_MAX, AMOUNT_MAX = (1 << 31) * 1000, 1 << 30
 _WRONG = object()  # stands for a value that was refused, until all have been looked at
 
 
@@ -56,7 +58,10 @@ class _Reader:
             for name, given in value.items()
             if name in known
         }
-        return _WRONG if _WRONG in found.values() else section(**found)
+        for name, amount in found.items() if section is Limits else ():
+            if known[name] is int and amount is not _WRONG and amount >= AMOUNT_MAX:
+                found[name] = self._refuse("wrong_value", f"{place}.{name}", f"`{amount}`: it has to be below {AMOUNT_MAX}")
+        return _WRONG if any(v is _WRONG for v in found.values()) else section(**found)
 
     def _value(self, kind: Any, value: Any, place: str) -> Any:
         if kind is DurationUs:
@@ -101,6 +106,8 @@ class _Reader:
             return self._refuse("wrong_value", place, str(error))
         if found <= 0:
             return self._refuse("wrong_value", place, "a duration here is more than nothing")
+        if found >= DURATION_US_MAX:
+            return self._refuse("wrong_value", place, "a duration here is less than 2^31 milliseconds, which are 24 days")
         return DurationUs(found)
 
     def _list(self, kind: Any, value: Any, place: str) -> Any:

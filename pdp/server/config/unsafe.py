@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from language import is_spiffe_id, parse_pattern
+from pdp.errors import PdpError
 from pdp.identity import is_trust_domain
 from pdp.model.gates import Xfcc
 from pdp.server.config.addresses import Tcp, Unix, parse_address
+from pdp.server.config.gate import gate_of
 from pdp.server.config.problems import BadConfig, Problem
-from pdp.server.config.sections import Config, Listener, Service
+from pdp.server.config.sections import Config, Listener, Pep, Service
 
 WORKERS_MAX = 64
 
@@ -35,6 +37,7 @@ UNSAFE = {
     "bad_name": "a caller is a SPIFFE ID or `uid:NUMBER`; a role also takes a SPIFFE pattern; a domain is a plain name",
     "uid_without_socket": "users of this machine are known on a Unix socket only, so the entry would never be used",
     "gate_domain_untrusted": "a gate may speak for workloads of this domain, and nothing says how to verify them",
+    "gate_unfit": "no gate can be made of the entry, so each of its calls would be denied",
     "xfcc_without_destination": "the header is believed where it names the gate's own service, and none is configured",
     "role_for_a_whole_domain": "every workload of the domain, a compromised one too, could administer or open tasks",
     "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
@@ -153,25 +156,38 @@ def _trust(config: Config) -> Iterator[Problem]:
 def _callers(config: Config) -> Iterator[Problem]:
     sockets = any(isinstance(address, Unix) for _, _, address in _listeners(config))
     for name, pep in config.peps.items():
-        place = f"peps[{name}]"
-        if not is_caller(name):
-            yield _problem("bad_name", place)
-        elif name.startswith("uid:") and not sockets:
-            yield _problem("uid_without_socket", place)
-        for domain in pep.domains:
-            if domain not in config.trust and not (config.development.enabled and domain == config.development.trust_domain):
-                yield _problem("gate_domain_untrusted", f"{place}.domains", domain)
-        for destination in pep.destinations:
-            if not is_spiffe_id(destination):
-                yield _problem("bad_name", f"{place}.destinations", destination[:60])
-        told = pep.users_from
-        if told is not None and (not told.path or told.type not in pep.users):
-            yield _problem("users_unclear", f"{place}.users_from")
-        if pep.xfcc is Xfcc.SANITIZE_SET and not pep.destinations:
-            yield _problem("xfcc_without_destination", f"{place}.xfcc")
+        found = list(_pep(config, name, pep, sockets))
+        yield from found or _gate(name, pep)
     for service, names in config.roles.items():
         for name in names:
             yield from _role(f"roles[{service}]", service, name, sockets)
+
+
+def _pep(config: Config, name: str, pep: Pep, sockets: bool) -> Iterator[Problem]:
+    place = f"peps[{name}]"
+    if not is_caller(name):
+        yield _problem("bad_name", place)
+    elif name.startswith("uid:") and not sockets:
+        yield _problem("uid_without_socket", place)
+    for domain in pep.domains:
+        if domain not in config.trust and not (config.development.enabled and domain == config.development.trust_domain):
+            yield _problem("gate_domain_untrusted", f"{place}.domains", domain)
+    for destination in pep.destinations:
+        if not is_spiffe_id(destination):
+            yield _problem("bad_name", f"{place}.destinations", destination[:60])
+    told = pep.users_from
+    if told is not None and (not told.path or told.type not in pep.users):
+        yield _problem("users_unclear", f"{place}.users_from")
+    if pep.xfcc is Xfcc.SANITIZE_SET and not pep.destinations:
+        yield _problem("xfcc_without_destination", f"{place}.xfcc")
+
+
+def _gate(name: str, pep: Pep) -> Iterator[Problem]:
+    """What is known of gates where they are made: it is made as for a call."""
+    try:
+        gate_of(name, pep)
+    except PdpError as error:
+        yield _problem("gate_unfit", f"peps[{name}]", error.message)
 
 
 def _role(place: str, service: Service, name: str, sockets: bool) -> Iterator[Problem]:
@@ -185,6 +201,8 @@ def _role(place: str, service: Service, name: str, sockets: bool) -> Iterator[Pr
 
 
 def _parts(config: Config) -> Iterator[Problem]:
+    if config.name is not None and not is_spiffe_id(config.name):
+        yield _problem("bad_name", "name", config.name[:60])
     if config.policies.path is None:
         yield _problem("no_policies", "policies.path")
     record = config.record

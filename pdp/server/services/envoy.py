@@ -14,7 +14,7 @@ from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.peer import Peer
 from pdp.service.check import Answer
 from pdp.wire import envoy_answer
-from pdp.wire.envoy import read_check
+from pdp.wire.envoy import correlation_in, read_check
 from pdp.wire.envoy_answer import Told
 from pdp.wire.refusals import Unfit
 
@@ -33,7 +33,7 @@ def envoy_handlers(desk: Desk) -> Handlers:
             return envoy_answer.refuse(Unfit("unknown_gate"))
         ask = read_check(raw, gate, desk.routes())
         if isinstance(ask, Unfit):
-            return envoy_answer.refuse(ask)
+            return envoy_answer.refuse(ask, correlation_in(raw))
         try:
             answer = desk.check(ask, peer, gate)
         except PdpError as error:

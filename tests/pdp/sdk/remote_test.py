@@ -123,10 +123,127 @@ def test_nobody_there_is_an_error_with_a_code() -> None:
         closed.check(ADA)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1:7070", "pdp.internal:7070", "0.0.0.0:7070", "", "[::2]:7070"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1:7070",
+        "127.evil.example.com:7070",
+        "127.0.0.1.a:1",
+        "x\0y:1",
+        "pdp.internal:7070",
+        "0.0.0.0:7070",
+        "",
+        "[::2]:7070",
+    ],
+)
 def test_beyond_this_machine_there_is_tls_or_nothing(address: str) -> None:
     with pytest.raises(pdp.PdpError, match="invalid_argument"):
         pdp.Client(address)
+
+
+def deep(levels: int) -> Any:
+    found: Any = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+READ: dict[str, Any] = {"action": "read", "resource": ("Document", "d")}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"context": [1]},
+        {"context": {5: 1}},
+        {"context": {"a": deep(5000)}},
+        {"context": {"a": object()}},
+        {"context": {"a": "\ud800"}},
+        {"location": [1]},
+        {"location": {"ip": 1}},
+        {"user": "ada"},
+        {"shown": 5},
+        {"shown": pdp.Shown(("x",), True)},  # type: ignore[arg-type]  # the mistake
+        {"shown": pdp.Shown((), False, None, 5)},  # type: ignore[arg-type]
+        {"grant": 5},
+        {"grant": "\ud800"},
+        {"target": "x"},
+        {"target": pdp.Target("GET", 5, None)},  # type: ignore[arg-type]
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_whatever_is_no_question_is_one_error(asked: dict[str, Any]) -> None:
+    async def later() -> None:
+        async with pdp.AsyncClient("127.0.0.1:1") as client:
+            await client.check(**READ, **asked)
+
+    with pdp.Client("127.0.0.1:1") as client, pytest.raises(pdp.PdpError, match="invalid_request"):
+        client.check(**READ, **asked)
+    with pytest.raises(pdp.PdpError, match="invalid_request"):
+        asyncio.run(later())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tls": 5},
+        {"tls": pdp.Tls(1, 2, 3, "pdp")},  # type: ignore[arg-type]
+        {"cache_entries": "x"},
+        {"cache_for_s": float("nan")},
+        {"cache_for_s": float("inf")},
+        {"cache_for_s": "1"},
+        {"timeout_s": float("nan")},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_whatever_is_no_setting_is_one_error(given: dict[str, Any]) -> None:
+    for kind in (pdp.Client, pdp.AsyncClient):
+        with pytest.raises(pdp.PdpError, match="invalid_argument"):
+            kind("127.0.0.1:1", **given)
+
+
+def test_no_list_of_questions() -> None:
+    with pdp.Client("127.0.0.1:1") as client:
+        for wrong in (5, None, [5]):
+            with pytest.raises(pdp.PdpError, match="invalid_argument"):
+                client.check_many(wrong)  # type: ignore[arg-type]
+        with pytest.raises(pdp.PdpError, match="invalid_argument"):
+            client.explain(None)  # type: ignore[arg-type]
+
+
+def test_a_question_that_is_too_large_is_none_and_nobody_is_overloaded(server: Running) -> None:
+    with pdp.Client(server.address, timeout_s=10) as client:
+        for size in (300_000, 5_000_000):
+            with pytest.raises(pdp.PdpError, match="invalid_request"):
+                client.check(**READ, context={"note": "x" * size})
+
+
+def test_why_it_was_asked_again_is_what_is_told() -> None:
+    with pdp.Client("127.0.0.1:1", timeout_s=0.3) as client, pytest.raises(pdp.PdpError) as caught:
+        client.check(ADA)
+    assert caught.value.code == "unreachable"
+
+
+def test_a_client_that_is_closed_ends_its_calls_as_an_error() -> None:
+    async def ask() -> None:
+        silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        client = pdp.AsyncClient(f"127.0.0.1:{port}", timeout_s=30)
+        asked = asyncio.create_task(client.check(ADA))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(pdp.PdpError, match="unreachable"):
+            await asked
+        client = pdp.AsyncClient(f"127.0.0.1:{port}", timeout_s=30)
+        cancelled = asyncio.create_task(client.check(ADA))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await client.close()
+        silent.close()
+
+    asyncio.run(ask())
 
 
 def test_the_subject_is_whoever_the_certificate_proves(guarded: tuple[Running, Identities]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pdp.server.config import Service
 from pdp.server.handlers import EDGE_CODES, Deadline, Handlers, Method
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
+from tests.pdp.server.raw import Raw, frame
 from tests.pdp.server.world import (
     call,
     channel,
@@ -182,7 +182,7 @@ def test_a_cancelled_call_is_not_counted_for_ever(tmp_path: Path) -> None:
 def test_half_a_call_holds_nobody_up(tmp_path: Path, queues: list[Any]) -> None:
     """Slowloris: headers without a message, on connections that then fall silent."""
     with running(development(tmp_path, limits={"concurrent": 10, "deadline": "30s", "drain": "1s"})) as server:
-        silent = [_Raw(server.address) for _ in range(50)]
+        silent = [Raw(server.address) for _ in range(50)]
         half = _HalfCalls(server.address, 20)
         assert wait_until(lambda: len(queues[0]._half) == 10)  # and the others were ended, the oldest first
         assert server.parts.counters.in_work == 0
@@ -208,7 +208,7 @@ def test_a_call_that_ends_without_a_whole_request_is_denied_in_words(
     tmp_path: Path, queues: list[Any], body: bytes | None
 ) -> None:
     with running(development(tmp_path)) as server:
-        raw = _Raw(server.address)
+        raw = Raw(server.address)
         raw.call(b"/test.Echo/Gate", body)
         raw.read_until(b"denied: malformed")
         raw.close()
@@ -218,10 +218,10 @@ def test_a_call_that_ends_without_a_whole_request_is_denied_in_words(
 
 def test_streams_that_are_cancelled_at_once_leave_nothing_and_the_server_ends(tmp_path: Path, queues: list[Any]) -> None:
     with running(development(tmp_path)) as server:
-        raw = _Raw(server.address)
+        raw = Raw(server.address)
         for number in range(100):
             raw.call(b"/test.Echo/Stream", None, 2 * number + 1, end=False)
-            raw.send(_frame(3, 0, 2 * number + 1, b"\0\0\0\x08"))
+            raw.send(frame(3, 0, 2 * number + 1, b"\0\0\0\x08"))
         with channel(server.address) as opened:
             assert list(opened.stream_stream("/test.Echo/Stream")(iter([b"1"]))) == [b"1"]
         raw.close()
@@ -239,40 +239,6 @@ def test_streams_for_everyone_keep_out_no_others(tmp_path: Path) -> None:
         assert code_of(ended.value) == "RESOURCE_EXHAUSTED overloaded"
         assert list(opened.stream_stream("/test.Echo/Stream")(iter([b"1"]))) == [b"1"]
         first.cancel()
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-class _Raw:
-    """A connection that says what no client of gRPC would."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=15)
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0))
-
-    def send(self, raw: bytes) -> None:
-        self._socket.sendall(raw)
-
-    def call(self, path: bytes, body: bytes | None, stream: int = 1, *, end: bool = True) -> None:
-        said = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
-        said += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
-        block = b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in said)
-        self.send(_frame(1, 4 | (end and body is None), stream, block))
-        if body is not None:
-            self.send(_frame(0, int(end), stream, body))
-
-    def read_until(self, wanted: bytes) -> None:
-        found = b""
-        while wanted not in found:
-            more = self._socket.recv(65_536)
-            assert more, found
-            found += more
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class _HalfCalls:

@@ -13,8 +13,9 @@ from opentelemetry import trace
 from pdp.server.counters import BUCKETS_S, Counters
 from pdp.server.edge import Around
 from pdp.server.prometheus import figures_of, prometheus_text
-from pdp.server.telemetry import JsonLines, start_metrics
+from pdp.server.telemetry import CallersBytes, JsonLines, start_metrics
 from pdp.server.tracing import OpenTelemetryTracer
+from tests.pdp.server.raw import Raw
 from tests.pdp.server.world import call, channel, development, refused, running
 
 
@@ -40,6 +41,25 @@ def test_figures_of_processes_are_added_up() -> None:
     for line in text.splitlines():
         assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2
     assert list(BUCKETS_S) == sorted(BUCKETS_S)
+
+
+def test_bytes_of_a_caller_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """gRPC says of each that is not UTF-8 that it is none, with a stack."""
+    logger, left_out = logging.getLogger("grpc._cython.cygrpc"), CallersBytes()
+    for added in (False, True):
+        caplog.clear()
+        if added:
+            logger.addFilter(left_out)
+        try:
+            with running(development(tmp_path)) as server:
+                raw = Raw(server.address)
+                raw.call(b"/test.Echo/Gate", bytes(5), more=[(b"x-request-id", b"\xff\xfe")])
+                raw.read_until(b"grpc-status")
+                raw.close()
+        finally:
+            logger.removeFilter(left_out)
+        assert any(record.name == logger.name for record in caplog.records) != added
+    assert left_out.filter(logging.makeLogRecord({"msg": "something else"}))
 
 
 def test_labels_cannot_break_out_of_their_quotes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from language import Source, compile_policies
 from pdp.model.ask import Ask
 from pdp.model.gates import Bearer, UsersFrom, Xfcc
-from pdp.wire.envoy import MESSAGE_BYTES_MAX, read_check
+from pdp.wire.envoy import MESSAGE_BYTES_MAX, correlation_in, read_check
 from pdp.wire.envoy_path import Routes
 from pdp.wire.messages import ENVOY
 from pdp.wire.refusals import UNFIT, Unfit
@@ -499,6 +499,21 @@ def test_a_target_has_no_query() -> None:
 )
 def test_the_correlation_id_is_that_of_the_request(change: Callable[[Any], Any], correlation: str | None) -> None:
     assert is_asked(asked(change)).correlation == correlation
+
+
+@pytest.mark.parametrize("change", [to_path("//x"), with_headers(accept="a\nb"), both_forms], ids=["path", "value", "forms"])
+def test_a_refused_request_has_its_correlation_id_too(change: Callable[[Any], Any]) -> None:
+    request = http_request()
+    request.attributes.request.http.headers["x-request-id"] = "abc"
+    assert change(request) is None
+    raw = request.SerializeToString()
+    assert isinstance(read_check(raw, GATE, ROUTES), Unfit)
+    assert correlation_in(raw) == "abc"
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", tcp_request().SerializeToString(), bytes(MESSAGE_BYTES_MAX + 1)])
+def test_what_has_no_correlation_id_has_none(raw: bytes) -> None:
+    assert correlation_in(raw) is None
 
 
 @pytest.mark.parametrize(("location", "expected"), [(True, {"ip": "10.1.2.3", "port": 4711}), (False, {})])
