@@ -73,6 +73,11 @@ def test_a_task_from_its_opening_to_its_end(place: Place, server: Running) -> No
         denied = gate.envoy(asking_envoy(place, opened.handle))
         assert denied.status.code == 7
         assert "task_ended" in denied.denied_response.body
+        unfit = asking_envoy(place, opened.handle)
+        unfit.attributes.request.http.path = "//x"
+        unfit.attributes.request.http.headers["x-request-id"] = "abc"
+        told = {h.header.key: h.header.value for h in gate.envoy(unfit).denied_response.headers}
+        assert (told["pdp-reason"], told["pdp-correlation-id"]) == ("non_canonical_path", "abc")
         again = ci.grants("Get", PDP.GetRequest(grant=opened.grant.id))
         assert (again.grant.state, again.grant.ended, again.handle) == (ENDED, 1, "")
 

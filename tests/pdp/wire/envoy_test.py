@@ -131,7 +131,7 @@ ROWS: dict[str, tuple[str, Callable[[Any], None], str, dict[str, Any]]] = {
     "two-certificates": ("E-2", of_source(certificate=encoded(LEAF, LEAF)), "certificate_unreadable", {}),
     "certificate-and-more": ("E-2", of_source(certificate=LEAF_ENCODED + "x"), "certificate_unreadable", {}),
     "certificate-not-encoded-utf8": ("E-2", of_source(certificate="%ff" + LEAF_ENCODED), "certificate_unreadable", {}),
-    "certificate-is-large": ("47", of_source(certificate=LEAF_ENCODED * 90), "too_large", {}),
+    "certificate-is-large": ("47", of_source(certificate=LEAF_ENCODED * 120), "too_large", {}),
     # E-3, E-4: the path
     "xfcc-with-two-ids": (
         "E-4",
