@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -30,15 +32,39 @@ class Tunnel:
 
     def _carry(self, near: socket.socket) -> None:
         with suppress(OSError), near, self._connect() as far:
-            back = threading.Thread(target=_pump, args=(far, near), daemon=True)
-            back.start()
             _pump(near, far)
-            back.join()
 
 
-def _pump(here: socket.socket, there: socket.socket) -> None:
-    with suppress(OSError):
-        while data := here.recv(65536):
-            there.sendall(data)
-    with suppress(OSError):
-        there.shutdown(socket.SHUT_RDWR)
+def _pump(near: socket.socket, far: socket.socket) -> None:
+    """Both ways in one thread: two threads must not read and write the same TLS connection at once."""
+    far.setblocking(False)
+    while True:
+        readable, _, _ = select.select([near, far], [], [])
+        if near in readable:
+            data = near.recv(65536)
+            if not data:
+                return
+            _send(far, data)
+        while (data := _received(far)) is not None:
+            if not data:
+                return
+            near.sendall(data)
+
+
+def _received(far: socket.socket) -> bytes | None:
+    """What is there; None where nothing is, yet."""
+    try:
+        return far.recv(65536)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+        return None
+
+
+def _send(far: socket.socket, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[far.send(rest) :]
+        except (ssl.SSLWantWriteError, BlockingIOError):
+            select.select([], [far], [])
+        except ssl.SSLWantReadError:
+            select.select([far], [], [])
