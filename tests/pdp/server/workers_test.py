@@ -160,12 +160,14 @@ def test_a_follower_that_hangs_is_denying_before_a_step_is_acknowledged(two: Sev
     """The one that hangs cannot say that it has the change; when the step is acknowledged its lease is over."""
     opened, writer = two.connected(0)
     held, follower = two.connected(1)
-    os.kill(two.supervisor.processes[1], signal.SIGSTOP)
+    hangs = two.supervisor.processes[1]
+    os.kill(hangs, signal.SIGSTOP)
+    assert wait_until(lambda: _state(hangs) == "T")  # all of its threads have stopped, so it cannot have answered before
     waiting = follower.unary_unary(READ).future(b"")  # asked while it hangs
     try:
         call(writer, ADD, b"revoked")
     finally:
-        os.kill(two.supervisor.processes[1], signal.SIGCONT)
+        os.kill(hangs, signal.SIGCONT)
     failed = waiting.exception()
     if failed is None:
         assert "revoked" in json.loads(waiting.result())[2]
@@ -175,6 +177,13 @@ def test_a_follower_that_hangs_is_denying_before_a_step_is_acknowledged(two: Sev
     assert "revoked" in json.loads(call(follower, READ))[2]
     for each in (opened, held):
         each.__exit__(None, None, None)
+
+
+def _state(process: int) -> str:
+    """What its threads are doing, where that is the same of all."""
+    tasks = Path(f"/proc/{process}/task").glob("*/stat")
+    states = {task.read_text().rpartition(")")[2].split()[0] for task in tasks}
+    return states.pop() if len(states) == 1 else ""
 
 
 def test_figures_of_all_processes_are_on_one_page(two: Several) -> None:
