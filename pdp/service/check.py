@@ -17,7 +17,7 @@ from pdp.grants.handles import Handles
 from pdp.grants.people import Role, verify_person
 from pdp.grants.proof import Asked as Proposed
 from pdp.grants.proof import ProofRules, ProvenRequest, verify_task_proof
-from pdp.grants.redeem import Redeemed, redeem
+from pdp.grants.redeem import Fits, Redeemed, redeem
 from pdp.grants.redeem import Shown as Proof
 from pdp.grants.replay import ProofMemory
 from pdp.grants.scope import Ancestors, resource_ancestors
@@ -90,6 +90,7 @@ class Checks:
         self._consume = consume
         self._recording = recording
         self._proof_rules = proof_rules
+        self._fits = Fits()
 
     def check(self, standing: Standing, ask: Ask, place: Place, now: int) -> Answer:
         recording, verified = self._recording, NOTHING_VERIFIED
@@ -157,7 +158,7 @@ class Checks:
         proven = self._prove(ask, chain[-1], handle.digest, now)
         shown = _proof(ask, place, workload, proven, self._handles.names.audience)
         world, resource, above = standing.snapshot.world, ask.resource, _above(standing, ask)
-        redeemed = redeem(chain, shown, now, world, ask.action, (resource.type, resource.id), above)
+        redeemed = redeem(chain, shown, now, world, ask.action, (resource.type, resource.id), above, self._fits)
         return replace(verified, redeemed=redeemed, proven=proven)
 
     def _prove(self, ask: Ask, grant: Grant, handle: str, now: int) -> ProvenRequest | None:
