@@ -32,6 +32,10 @@ class Index:
     children: Mapping[str, Ids] = field(default_factory=dict)
     by_certificate: Mapping[str, Ids] = field(default_factory=dict)  # those that have not ended, by what they are tied to
 
+    def is_stale(self, now: int, bound_us: int) -> bool:
+        """Whether it may not be relied on: not confirmed within the bound. A clock that was set back confirms nothing."""
+        return not self.confirmed_at - bound_us <= now < self.confirmed_at + bound_us
+
     def find(self, grant_id: str) -> Grant:
         found = self.grants.get(grant_id) if type(grant_id) is str else None
         if found is None:

@@ -224,7 +224,7 @@ def _above(standing: Standing, ask: Ask) -> Ancestors:
 
 def _refuse_stale(standing: Standing, now: int) -> None:
     """P9: freezes and ends that are not known of could stand against anything."""
-    if now >= standing.fresh_until:
+    if standing.grants.is_stale(now, standing.grants_bound_us):
         raise Refusal("grants_stale", "what is known of grants and freezes was not confirmed within its bound")
 
 
