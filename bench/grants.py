@@ -95,7 +95,7 @@ class Service:
             task = self.tasks.redeem(grant.id, shown, told, NOW, snapshot.world).task
         except Refused:
             return False
-        return self.decider.decide_once(snapshot, replace(told, task=task), None, NOW).allowed
+        return self.decider.decide_once(snapshot, told._replace(task=task), None, NOW).allowed
 
 
 def _shown(grant: Grant) -> tuple[Shown, RequestData]:

@@ -7,10 +7,10 @@ and at every moment, so that a request that is asked again is understood once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from language.directory import DirectoryError, EntityData, conform_entity
+from language.directory import NOTHING_TOLD, DirectoryError, EntityData, conform_entity
 from language.inputs import FOREVER
 from language.spiffe import is_spiffe_id
 from language.types import Trust
@@ -48,8 +48,9 @@ class TaskData:
     chain: tuple[str, ...] = ()  # ids of every task above it, as far as they are known
 
 
-@dataclass(frozen=True, slots=True)
-class RequestData:
+class RequestData(NamedTuple):
+    """What is told. One is made for every question, so it is a tuple."""
+
     action: str
     resource: EntityData
     resource_told: bool = False  # attributes or parents came with the request
@@ -58,14 +59,13 @@ class RequestData:
     user: EntityData | None = None
     user_told: bool = False
     task: TaskData | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = NOTHING_TOLD
     gate: Mapping[str, Any] | None = None
-    location: Mapping[str, Any] = field(default_factory=dict)
+    location: Mapping[str, Any] = NOTHING_TOLD
     proof: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class AskedEntity:
+class AskedEntity(NamedTuple):
     """A resource or user. `values` are those that were told of it; None when the directory is to say."""
 
     type: str
@@ -85,8 +85,7 @@ class AskedTask:
     outdated: Refusal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     action: str
     resource: AskedEntity
     workload: str | None
@@ -113,12 +112,9 @@ def conform_request(vocabulary: Vocabulary, request: RequestData) -> Asked:
         None if request.task is None else _task(vocabulary, request.task),
         context,
         None if request.gate is None else conform_record(request.gate, GATE, "gate"),
-        conform_record(request.location, LOCATION, "location") if request.location != {} else _NOWHERE,
+        conform_record(request.location, LOCATION, "location"),
         _proofs(request.proof),
     )
-
-
-_NOWHERE = (None, None)
 
 
 def _context(vocabulary: Vocabulary, request: RequestData) -> tuple[Any, ...]:

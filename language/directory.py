@@ -8,9 +8,10 @@ what is below, in the same step. What is told again as it was changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from language.collecting import without_collection
@@ -35,13 +36,15 @@ class DirectoryError(ValueError):
         self.code, self.message = code, message
 
 
-@dataclass(frozen=True, slots=True)
-class EntityData:
+NOTHING_TOLD: Mapping[str, Any] = MappingProxyType({})
+
+
+class EntityData(NamedTuple):
     """An entity as it is told from outside."""
 
     type: str
     id: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = NOTHING_TOLD
     parents: tuple[Key, ...] = ()
 
 

@@ -82,6 +82,11 @@ class RecordType:
     def names(self) -> frozenset[str]:
         return frozenset(f.name for f in self.fields)
 
+    @cached_property
+    def absent(self) -> tuple[None, ...] | None:
+        """The record of which nothing was said; None when something must be."""
+        return (None,) * len(self.fields) if all(f.optional for f in self.fields) else None
+
     def find(self, name: str) -> tuple[int, Field] | None:
         for index, field in enumerate(self.fields):
             if field.name == name:

@@ -81,6 +81,8 @@ def conform(value: Any, type_: Type, where: str) -> Any:
 def conform_record(value: Any, type_: RecordType, where: str) -> tuple[Any, ...]:
     if not isinstance(value, Mapping):
         raise _wrong(value, where, "an object")
+    if not value and type_.absent is not None:
+        return type_.absent
     if not value.keys() <= type_.names:
         unknown = next(key for key in value if key not in type_.names)
         known = ", ".join(sorted(type_.names)) or "none"

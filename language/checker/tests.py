@@ -6,7 +6,6 @@ A typo in a fixture is an error here, never a denial that happens to pass (catal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from language import typed as t
@@ -140,7 +139,7 @@ class _Case:
                     return
                 told = self._is_told(entity.type)
                 if given.is_subject:
-                    self.base = replace(self.base, user=entity, user_told=told)
+                    self.base = self.base._replace(user=entity, user_told=told)
                 if self._is_recorded(entity.type, given):
                     self.entities.append(entity)
                 elif told:
@@ -154,11 +153,11 @@ class _Case:
             case n.GivenGate(gate_id, attributes):
                 self._spiffe_id(gate_id, given.span)
                 fields = RecordType(tuple(f for f in GATE.fields if f.name != "id"), "gate")
-                self.base = replace(self.base, gate={"id": gate_id, **self._record(attributes, fields, given.span)})
+                self.base = self.base._replace(gate={"id": gate_id, **self._record(attributes, fields, given.span)})
             case n.GivenLocation(attributes):
-                self.base = replace(self.base, location=self._record(attributes, LOCATION, given.span))
+                self.base = self.base._replace(location=self._record(attributes, LOCATION, given.span))
             case n.GivenProof(facts):
-                self.base = replace(self.base, proof=self._proofs(facts))
+                self.base = self.base._replace(proof=self._proofs(facts))
 
     def _is_told(self, type_name: str) -> bool:
         decl = self.vocabulary.entities.get(type_name)
@@ -183,7 +182,7 @@ class _Case:
             parents = self._parents(given.parents, decl)
             self.entities.append(EntityData(WORKLOAD, given.id, attributes, parents))
         if self.base.workload is None:
-            self.base = replace(self.base, workload=given.id, process=process)
+            self.base = self.base._replace(workload=given.id, process=process)
 
     def _spiffe_id(self, text: str, span: Span) -> None:
         if not is_spiffe_id(text):
@@ -300,8 +299,7 @@ class _Case:
         context = self._record(step.context, action.context, step.span)
         key = (step.type.text, self._text(step.id))
         resource = self.told.get(key, EntityData(*key, {}, ()))
-        request = replace(
-            self.base,
+        request = self.base._replace(
             action=action.name,
             resource=resource,
             resource_told=self._is_told(step.type.text),
@@ -311,7 +309,7 @@ class _Case:
         if step.workload is not None:
             self._spiffe_id(step.workload, step.span)
             process = request.process if step.workload == request.workload else None
-            request = replace(request, workload=step.workload, process=process)
+            request = request._replace(workload=step.workload, process=process)
         if step.user is not None:
             request = self._with_user(request, step.user)
         return Check(at, request, self._task_of(step), self._expected(step), step.span)
@@ -322,7 +320,7 @@ class _Case:
             return request
         key = (node.type.text, self._text(node.id))
         user = self.told.get(key, EntityData(*key, {}, ()))
-        return replace(request, user=user, user_told=self._is_told(key[0]))
+        return request._replace(user=user, user_told=self._is_told(key[0]))
 
     def _task_of(self, step: n.CheckStep) -> str | None:
         if step.without_task:

@@ -150,7 +150,7 @@ def _check(
     coverage: Coverage | None,
 ) -> Iterable[Failure]:
     task = tasks[check.task] if check.task is not None else None
-    request = replace(check.request, task=task)
+    request = check.request._replace(task=task)
     pair = (request.action, request.resource.type)
     try:
         inputs = assemble(directory.world, request, check.at, lambda a, r: bundle.leaves[a, r].footprint)

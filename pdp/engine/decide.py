@@ -124,12 +124,18 @@ class Decider:
         return self._number(settled), bound.inputs
 
     def decide_once(self, snapshot: Snapshot, told: RequestData, credential: Credential | None, now: int) -> Decision:
-        """A decision about a request that nobody keeps."""
+        """A decision about a question that nobody keeps."""
+        return self.decide_told(snapshot, told, credential, now)[0]
+
+    def decide_told(
+        self, snapshot: Snapshot, told: RequestData, credential: Credential | None, now: int
+    ) -> tuple[Decision, Inputs | None]:
+        """The same, with what was decided from."""
         try:
             bound = bind(snapshot, understand(snapshot, told, credential), now)
-            return self._number(self._settle(snapshot, bound, now)[0])
+            return self._number(self._settle(snapshot, bound, now)[0]), bound.inputs
         except Refusal as refusal:
-            return self._number(snapshot.policy.refused(refusal))
+            return self._number(snapshot.policy.refused(refusal)), None
 
     def refuse(self, snapshot: Snapshot, refusal: Refusal) -> Decision:
         """A denial before policy, by whoever verified what the request stands on."""

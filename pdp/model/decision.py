@@ -111,12 +111,13 @@ class Decision:
 
     def within(self, ends: int, ended_by: str, fresh_until: int) -> Decision:
         """The same decision, no longer than these bounds."""
-        settled = self.settled
-        if ends < settled.valid_until_us:
-            settled = settled._replace(valid_until_us=ends, bounded_by=ended_by)
-        if fresh_until < settled.fresh_until_us:
-            settled = settled._replace(fresh_until_us=fresh_until)
-        return self if settled is self.settled else Decision(settled, self._number)
+        outcome, errors, generation, instance, until, fresh, bounded_by = self.settled
+        if until <= ends and fresh <= fresh_until:
+            return self
+        if ends < until:
+            until, bounded_by = ends, ended_by
+        settled = Settled(outcome, errors, generation, instance, until, min(fresh, fresh_until), bounded_by)
+        return Decision(settled, self._number)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Decision) and (self.settled, self._number) == (other.settled, other._number)

@@ -9,9 +9,9 @@ from typing import Any
 
 from language import FOREVER, LATEST, BadLiteral, EntityData, RequestData, TaskData, describe, parse_instant
 from pdp.errors import PdpError
-from pdp.model.frozen import FrozenDict, frozen
+from pdp.model.frozen import frozen
 
-NOTHING: Mapping[str, Any] = FrozenDict({})
+NOTHING: Mapping[str, Any] = frozen({})
 _NO_FACTS: frozenset[str] = frozenset()
 
 
@@ -30,7 +30,7 @@ NO_MEMO = NoMemo()
 def _freeze(holder: object, *names: str) -> None:
     for name in names:
         value = getattr(holder, name)
-        if value is not None and value is not NOTHING and value != ():
+        if value is not None and value is not NOTHING and value != () and type(value) is not Resource:
             object.__setattr__(holder, name, frozen(value))
 
 

@@ -7,7 +7,7 @@ it broke; nothing that a caller says overrides what was verified (P14).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from language import FOREVER, EntityData, Inputs, Refusal
 from pdp.engine.decide import Decider
@@ -26,7 +26,7 @@ from pdp.identity import ShownVerifier, VerifiedToken, VerifiedWorkload
 from pdp.model.ask import Ask
 from pdp.model.decision import Decision
 from pdp.model.gates import Gate
-from pdp.model.request import EntityLike, Request, Task, Workload
+from pdp.model.request import Request, Resource, Task, Workload, credential_of, request_data
 from pdp.record import Circumstances
 from pdp.service.recorded import Recording, unrecorded
 from pdp.service.standing import Standing
@@ -37,8 +37,7 @@ DEFAULT_PROOF_RULES = ProofRules()
 Consumer = Callable[[Sequence[Consume]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a call is, by the word of those who were authenticated, and by our configuration of them."""
 
     gate: Gate | None = None  # None: the caller speaks for itself
@@ -48,12 +47,11 @@ class Place:
     process: str | None = None  # as a node's attestor vouched for it
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """What was proven of a call before policy was asked."""
 
     workload: VerifiedWorkload | VerifiedToken | None = None
-    user: EntityLike | None = None
+    user: Resource | None = None
     user_ends: int = FOREVER
     redeemed: Redeemed | None = None
     proven: ProvenRequest | None = None
@@ -62,12 +60,17 @@ class Verified:
 NOTHING_VERIFIED = Verified()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     decision: Decision
-    request: Request
+    ask: Ask
+    place: Place
     verified: Verified
-    inputs: Inputs | None = None  # what policy was asked with; None when it was refused before
+    inputs: Inputs | None  # what policy was asked with; None when it was refused before
+
+    @property
+    def request(self) -> Request:
+        """The question as it was decided, for those who write it down."""
+        return Request(*_told(self.ask, self.place, self.verified))
 
 
 class Checks:
@@ -93,14 +96,14 @@ class Checks:
         self._fits = Fits()
 
     def check(self, standing: Standing, ask: Ask, place: Place, now: int) -> Answer:
-        recording, verified = self._recording, NOTHING_VERIFIED
+        recording, verified, inputs = self._recording, NOTHING_VERIFIED, None
         began = 0 if recording is None else recording.timer()
-        request, inputs = _request(ask, place, verified), None
         try:
             _refuse_stale(standing, now)
             verified = self._verify(standing, ask, place, now)
-            request = _request(ask, place, verified)
-            decision, inputs = self._decider.decide_and_tell(standing.snapshot, request, now)
+            told = _told(ask, place, verified)
+            credential = credential_of(told[2])
+            decision, inputs = self._decider.decide_told(standing.snapshot, request_data(*told), credential, now)
             if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
                 self._use(verified.redeemed.consumes)
         except Refusal as refusal:
@@ -109,7 +112,7 @@ class Checks:
             decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
         fresh_until = now if verified.redeemed is not None and verified.redeemed.consumes else standing.fresh_until
         decision = decision.within(verified.user_ends, "user", fresh_until)  # a use is taken by each allow: ask again
-        answer = Answer(decision, request, verified, inputs)
+        answer = Answer(decision, ask, place, verified, inputs)
         return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
 
     # ---- who, and in which task
@@ -118,11 +121,10 @@ class Checks:
         workload: VerifiedWorkload | VerifiedToken | None = place.caller if ask.itself else None
         if not ask.itself and ask.shown is not None and place.gate is not None:
             workload = self._shown.verify(ask.shown, place.gate, standing.trust, now)
-        user: EntityLike | None = ask.user
-        user_ends = FOREVER
+        user, user_ends = ask.user, FOREVER
         if ask.user_token is not None:
             person = verify_person(ask.user_token, Role.USER, standing.people, now)
-            user, user_ends = person.reference, person.ends_us
+            user, user_ends = Resource(*person.reference), person.ends_us
         verified = Verified(workload, user, user_ends)
         if ask.grant is None:
             return self._find(standing, ask, place, verified, now) if ask.finds_grant else verified
@@ -139,7 +141,7 @@ class Checks:
         world, above = standing.snapshot.world, _above(standing, ask)
         resource = (ask.resource.type, ask.resource.id)
         found = find_grant(standing.grants, shown, now, world, ask.action, resource, above)
-        return verified if found is None else replace(verified, redeemed=found)
+        return verified if found is None else verified._replace(redeemed=found)
 
     def _redeem(
         self,
@@ -159,7 +161,7 @@ class Checks:
         shown = _proof(ask, place, workload, proven, self._handles.names.audience)
         world, resource, above = standing.snapshot.world, ask.resource, _above(standing, ask)
         redeemed = redeem(chain, shown, now, world, ask.action, (resource.type, resource.id), above, self._fits)
-        return replace(verified, redeemed=redeemed, proven=proven)
+        return verified._replace(redeemed=redeemed, proven=proven)
 
     def _prove(self, ask: Ask, grant: Grant, handle: str, now: int) -> ProvenRequest | None:
         """A proof that is there must be right, also where no rule asks for it."""
@@ -194,7 +196,7 @@ class Checks:
         around = _around(destination, answer.verified)
         if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, answer.inputs, around):
             return answer
-        return replace(answer, decision=unrecorded(answer.decision, now))
+        return answer._replace(decision=unrecorded(answer.decision, now))
 
 
 def _proof(
@@ -228,10 +230,11 @@ def _refuse_stale(standing: Standing, now: int) -> None:
         raise Refusal("grants_stale", "what is known of grants and freezes was not confirmed within its bound")
 
 
-def _request(ask: Ask, place: Place, verified: Verified) -> Request:
-    """The question as it is decided and recorded: with what was verified in the place of what was claimed."""
+def _told(ask: Ask, place: Place, verified: Verified) -> tuple[Any, ...]:
+    """The question as it is decided and recorded, in the order of a `Request`: with what was verified in the place of what
+    was claimed."""
     workload = verified.workload
-    return Request(
+    return (
         ask.action,
         ask.resource,
         None if workload is None else Workload(str(workload.id), None, name_of(workload), workload.not_after_us + 1),

@@ -52,8 +52,7 @@ def refused(raw: bytes, code: str) -> bytes:
 
 
 def _answered(answer: Answer, gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:
-    request, decision, redeemed = answer.request, answer.decision, answer.verified.redeemed
-    workload, user = answer.verified.workload, request.data().user
+    decision, (workload, user, _, redeemed, _) = answer.decision, answer.verified
     told = Told(
         None if workload is None else str(workload.id),
         None if user is None else f"{user.type}:{user.id}",

@@ -177,7 +177,7 @@ def answers(action: str) -> tuple[tuple[Key, Fresh], ...]:
     found = []
     for snapshot, request in questions(action):
         told = request.data()
-        for each in (told, replace(told, task=replace(told.task, covers=False))) if told.task is not None else (told,):
+        for each in (told, told._replace(task=replace(told.task, covers=False))) if told.task is not None else (told,):
             with suppress(pdp.PdpError, Refusal):
                 key = bind(snapshot, understand(snapshot, each, None), T0).key
                 truth = fresh_of(snapshot, each, None, T0)

@@ -86,7 +86,7 @@ def test_one_thing_away_is_denied_with_its_code(name: str) -> None:
 
 @pytest.mark.parametrize("environment", ["staging", None])
 def test_a_grant_of_another_environment_is_refused(environment: str | None) -> None:
-    assert Desk().reason(place=replace(PLACE, environment=environment)) == "wrong_environment"
+    assert Desk().reason(place=PLACE._replace(environment=environment)) == "wrong_environment"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_proof_is_of_the_request_only_with_its_body(seen: bytes | None, claims
 
 
 def test_a_leaf_by_the_word_of_a_gate_is_remembered_apart() -> None:
-    desk, vouching = Desk(), replace(PLACE, gate=replace(GATEWAY, vouches=True))
+    desk, vouching = Desk(), PLACE._replace(gate=replace(GATEWAY, vouches=True))
     assert desk.reason(showing(*CERTIFICATES[:1], whole_path=False)) == "path_not_verified"
     assert desk.ask(showing(*CERTIFICATES[:1], whole_path=False), place=vouching).verified.workload.verified_by == "pep"  # type: ignore[union-attr]
     assert desk.ask(showing(*CERTIFICATES)).verified.workload.verified_by == "pdp"  # type: ignore[union-attr]
@@ -214,7 +214,7 @@ def test_every_denial_before_policy_is_recorded_with_what_was_verified() -> None
     offered, ticks = Offered(), iter(range(1, 1000))
     desk = Desk(recording=Recording(offered, lambda: next(ticks)))
     desk.ask()
-    desk.ask(place=replace(PLACE, environment="staging"))
+    desk.ask(place=PLACE._replace(environment="staging"))
     desk.ask(showing(b"x"))
     allowed, wrong, unread = offered.entries
     assert allowed[1].allowed

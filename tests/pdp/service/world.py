@@ -235,7 +235,7 @@ class World:
         except Refused as refused:
             return Decision(snapshot.policy.refused(refused), 0)
         credential = None if seen.certificate is None else Credential(seen.certificate, 2**62)
-        decision = self.decider.decide_once(snapshot, replace(told, task=found.task), credential, self.now)
+        decision = self.decider.decide_once(snapshot, told._replace(task=found.task), credential, self.now)
         if decision.allowed:
             try:
                 self.tasks.consume(found)
