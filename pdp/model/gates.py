@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from language import spiffe_segments
 from pdp.errors import PdpError
+from pdp.model.frozen import frozen
 
 
 class Xfcc(StrEnum):
@@ -70,6 +71,8 @@ class Gate:
     #: Headers that it sets for the back end, each with what it tells (TELLS).
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     header_names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+    #: What policy sees as `gate`: nothing of one that has no SPIFFE ID.
+    facts: Mapping[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         known = _is_workload(self.id) or _UID.fullmatch(self.id) is not None
@@ -89,13 +92,8 @@ class Gate:
             _demand(tells in TELLS, f"{name}: `{tells[:80]}` is not one of {', '.join(TELLS)}")
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
         object.__setattr__(self, "header_names", frozenset(self.headers))
-
-    @property
-    def facts(self) -> Mapping[str, str] | None:
-        """What policy sees as `gate`: nothing of one that has no SPIFFE ID."""
-        if self.id.startswith("uid:"):
-            return None
-        return {"id": self.id} if self.environment is None else {"id": self.id, "environment": self.environment}
+        told = {"id": self.id} if self.environment is None else {"id": self.id, "environment": self.environment}
+        object.__setattr__(self, "facts", None if self.id.startswith("uid:") else frozen(told))
 
 
 def _is_workload(text: str) -> bool:

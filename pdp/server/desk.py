@@ -27,15 +27,17 @@ from pdp.model.gates import Gate
 from pdp.server.gates import Gates
 from pdp.server.grants import GrantBook
 from pdp.server.handlers import PassOn
+from pdp.server.hearing import Heard, Hearing
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
 from pdp.server.reuse import ReuseNotes, binding_reason
-from pdp.service.check import Answer, Checks, Place
+from pdp.service.check import Answer, Checks, Place, Understood
 from pdp.service.recorded import Recording
 from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
-from pdp.wire.decision import GateWords
+from pdp.wire.decision import GateWords, read_check
 from pdp.wire.envoy_path import Routes
+from pdp.wire.refusals import Unfit
 
 _log = logging.getLogger("pdp.server")
 
@@ -46,6 +48,7 @@ class Desk:
         self.names = Names(*own_names(parts))
         self.grants = GrantBook.open(parts, self.names.audience)
         self._gates = Gates(self.names.issuer)
+        self._hearing = Hearing(read_check)
         self.notes = None if self.grants is None else ReuseNotes(parts, self.grants)
         parts.noted = self._noted
         self.proofs = ReplayMemory(parts.clock(), threading.Lock())
@@ -61,12 +64,18 @@ class Desk:
         self._words = GateWords.of(self._words_of)
         self._standing = self._stand()
 
-    def check(self, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
+    def hear(self, raw: bytes, peer: Peer, gate: Gate | None) -> Heard | Ask | Unfit:
+        """What a CheckRequest asks."""
+        return self._hearing.hear(peer.name, raw, gate, self.words())
+
+    def check(self, ask: Ask, peer: Peer, gate: Gate | None, understood: Understood | None = None) -> Answer:
         """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are
         remembered, and uses counted, in one place."""
-        return self._check(self.checks, ask, peer, gate)
+        return self._check(self.checks, ask, peer, gate, understood)
 
-    def _check(self, checks: Checks, ask: Ask, peer: Peer, gate: Gate | None) -> Answer:
+    def _check(
+        self, checks: Checks, ask: Ask, peer: Peer, gate: Gate | None, understood: Understood | None = None
+    ) -> Answer:
         if ask.proof is not None and self.grants is not None and not self.parts.writes:
             raise PassOn
         if ask.destination is None and gate is not None and len(gate.destinations) == 1:
@@ -76,7 +85,7 @@ class Desk:
         began, standing, now = perf_counter_ns(), self.standing(), self.parts.clock()
         cache = standing.snapshot.policy.cache
         hits = 0 if cache is None else cache.stats.hits
-        answer = checks.check(standing, ask, place, now)
+        answer = checks.check(standing, ask, place, now, understood)
         from_cache = cache is not None and cache.stats.hits != hits
         outcome = "allow" if answer.decision.allowed else "deny"
         self.parts.counters.decided(outcome, answer.decision.reason, from_cache, perf_counter_ns() - began)
@@ -105,7 +114,7 @@ class Desk:
 
     def gate(self, peer: Peer) -> Gate | None:
         """What the caller may assert."""
-        return None if peer.gate is None else self._gates.of(peer, frozenset(self.vocabulary.entities))
+        return None if peer.gate is None else self._gates.of(peer, self.vocabulary)
 
     def standing(self) -> Standing:
         now, engine, trust = self._standing, self.parts.engine, self.parts.trust

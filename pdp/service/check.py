@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from language import FOREVER, EntityData, Inputs, Refusal
 from pdp.engine.decide import Decider
+from pdp.engine.snapshot import Snapshot
 from pdp.grants.find import find_grant
 from pdp.grants.grant import Grant
 from pdp.grants.handles import Handles
@@ -73,6 +74,15 @@ class Answer(NamedTuple):
         return Request(*_told(self.ask, self.place, self.verified))
 
 
+class Understood:
+    """What a question that is asked again became, of this gate and workload. Replaced whole."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: tuple[Gate | None, VerifiedWorkload | VerifiedToken | None, Request] | None = None
+
+
 class Checks:
     """Makes checks. It remembers what was verified and which proofs were used, and knows nothing of files or sockets."""
 
@@ -95,15 +105,14 @@ class Checks:
         self._proof_rules = proof_rules
         self._fits = Fits()
 
-    def check(self, standing: Standing, ask: Ask, place: Place, now: int) -> Answer:
+    def check(self, standing: Standing, ask: Ask, place: Place, now: int, understood: Understood | None = None) -> Answer:
+        """`understood` comes with a question that was asked before; it saves work and changes no answer."""
         recording, verified, inputs = self._recording, NOTHING_VERIFIED, None
         began = 0 if recording is None else recording.timer()
         try:
             _refuse_stale(standing, now)
             verified = self._verify(standing, ask, place, now)
-            told = _told(ask, place, verified)
-            credential = credential_of(told[2])
-            decision, inputs = self._decider.decide_told(standing.snapshot, request_data(*told), credential, now)
+            decision, inputs = self._decide(standing.snapshot, ask, place, verified, now, understood)
             if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
                 self._use(verified.redeemed.consumes)
         except Refusal as refusal:
@@ -114,6 +123,18 @@ class Checks:
         decision = decision.within(verified.user_ends, "user", fresh_until)  # a use is taken by each allow: ask again
         answer = Answer(decision, ask, place, verified, inputs)
         return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
+
+    def _decide(
+        self, snapshot: Snapshot, ask: Ask, place: Place, verified: Verified, now: int, understood: Understood | None
+    ) -> tuple[Decision, Inputs | None]:
+        """What policy says to it."""
+        if understood is None or verified.redeemed is not None or verified.user is not ask.user:
+            told = _told(ask, place, verified)
+            return self._decider.decide_told(snapshot, request_data(*told), credential_of(told[2]), now)
+        known = understood.known
+        if known is None or known[0] is not place.gate or known[1] is not verified.workload:
+            known = understood.known = place.gate, verified.workload, Request(*_told(ask, place, verified))
+        return self._decider.decide_and_tell(snapshot, known[2], now)
 
     # ---- who, and in which task
 

@@ -11,6 +11,7 @@ from pdp.model.gates import Gate
 from pdp.server.config import Service
 from pdp.server.desk import Desk
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
+from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
@@ -22,10 +23,12 @@ _SERVICE = "/pdp.v1.DecisionService/"
 def decision_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
-        ask = wire.read_check(raw, gate, desk.words())
-        if isinstance(ask, Unfit):
-            raise unfit(ask)
-        return wire.write_check(desk.check(ask, peer, gate).decision, ask.correlation, explain=explains(gate))
+        heard = desk.hear(raw, peer, gate)
+        if isinstance(heard, Unfit):
+            raise unfit(heard)
+        ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
+        answer = desk.check(ask, peer, gate, understood)
+        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate))
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
