@@ -115,8 +115,14 @@ class Decider:
 
     def decide_and_tell(self, snapshot: Snapshot, request: Request, now: int) -> tuple[Decision, Inputs | None]:
         """The same, with what was decided from; None when it was refused before policy."""
+        memo = request.memo
         try:
-            bound = request.memo.bound_in(snapshot, now) or bind(snapshot, _question(snapshot, request), now)
+            bound = memo.bound_in(snapshot, now)
+            if bound is None:
+                bound = bind(snapshot, _question(snapshot, request), now)
+            elif memo.opens <= now < memo.closes:
+                snapshot.policy.count_hit()
+                return self._number(memo.settled), bound.inputs
             settled, opens, closes = self._settle(snapshot, bound, now)
         except Refusal as refusal:
             return self._number(snapshot.policy.refused(refusal)), None

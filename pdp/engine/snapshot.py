@@ -60,6 +60,11 @@ class Policy:
             found = self._leaves[pair] = PreparedLeaf(self.bundle.leaves[pair], self._settled, self._bounds)
         return found
 
+    def count_hit(self) -> None:
+        """What is remembered beside the cache was in it when it was decided."""
+        if self.cache is not None:
+            self.cache.stats.hits += 1
+
     def footprint(self, action: str, resource_type: str) -> tuple[Read, ...]:
         return self.bundle.leaves[action, resource_type].footprint
 
