@@ -10,6 +10,7 @@ from pdp.model.ask import Ask
 from pdp.model.gates import Gate
 from pdp.server.config import Service
 from pdp.server.desk import Desk
+from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
@@ -28,7 +29,7 @@ def decision_handlers(desk: Desk) -> Handlers:
             raise unfit(heard)
         ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
         answer = desk.check(ask, peer, gate, understood)
-        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate))
+        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate), epoch=answer.epoch)
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
@@ -47,6 +48,16 @@ def decision_handlers(desk: Desk) -> Handlers:
                 answer = await _passed_on(desk, raw, peer)
             yield answer
 
+    async def watch_epoch(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
+        with desk.epochs.watched() as woken:
+            asked = Asked(woken, _read_watch)
+            asked.begin(raws)
+            try:
+                while (number := await asked.next()) is not None:
+                    yield wire.write_epoch(desk.standing().epoch, number, desk.parts.clock())
+            finally:
+                await asked.end()
+
     def explain(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
         gate = desk.gate(peer)
         if not explains(gate):
@@ -60,6 +71,7 @@ def decision_handlers(desk: Desk) -> Handlers:
         f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
         f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, passes=True),
         f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
+        f"{_SERVICE}WatchEpoch": StreamMethod(watch_epoch, Service.DECISION),
         f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, passes=True),
     }
 
@@ -72,6 +84,13 @@ async def _passed_on(desk: Desk, raw: bytes, peer: Peer) -> bytes:
     deadline = Deadline.after_s(desk.parts.config.limits.deadline / 1e6)
     many = await asyncio.to_thread(forward, f"{_SERVICE}CheckMany", wire.ask_one(raw), peer, deadline)
     return wire.answer_of_one(many)
+
+
+def _read_watch(raw: bytes) -> int:
+    try:
+        return wire.read_watch_epoch(raw)
+    except Unfit as found:
+        raise unfit(found) from None
 
 
 def unfit(found: Unfit) -> CallRefused:
@@ -88,6 +107,7 @@ def _result(desk: Desk, ask: Ask | Unfit, peer: Peer, gate: Gate | None) -> wire
     if isinstance(ask, Unfit):
         return ask
     try:
-        return desk.check(ask, peer, gate).decision, ask.correlation
+        answer = desk.check(ask, peer, gate)
+        return answer.decision, ask.correlation, answer.epoch
     except PdpError as error:
         return error
