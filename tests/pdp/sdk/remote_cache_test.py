@@ -7,7 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ class Asker:
         self.asked += 1
         return self._method(*args, **more)
 
-    def ask(self, place: Place, handle: str | None, table: str = "invoices") -> pdp.Decision:
+    def ask(self, place: Place, handle: str | None, table: str = "invoices", timeout_s: float = 10) -> pdp.Decision:
         shown = pdp.Shown(place.certificate(API), whole_path=True)
         found: pdp.Decision = self._run(
-            self.client.check(action="select", resource=("Table", table), grant=handle, shown=shown, timeout_s=10)
+            self.client.check(action="select", resource=("Table", table), grant=handle, shown=shown, timeout_s=timeout_s)
         )
         return found
 
@@ -247,6 +247,18 @@ def test_while_the_stream_is_silent_nothing_is_used(place: Place, server: Runnin
         finally:
             going_on.set()
         wait_until(lambda: asker.uses_again(place, told.handle), "it goes on")
+
+
+@both
+def test_when_the_decision_point_is_gone_so_are_its_answers(place: Place, kind: Any) -> None:
+    with ExitStack() as stack:
+        with running(config(place), make_handlers) as server:
+            told = opened(place, server.address)
+            asker = stack.enter_context(kind(place, server.address))
+            wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
+        wait_until(lambda: not asker.answers.is_live, "the stream has ended")
+        with pytest.raises(pdp.PdpError):
+            asker.ask(place, told.handle, timeout_s=0.5)
 
 
 @both
