@@ -14,6 +14,7 @@ from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
+from pdp.service.check import Answer
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
 from pdp.wire.refusals import Unfit
@@ -23,27 +24,27 @@ _SERVICE = "/pdp.v1.DecisionService/"
 
 def decision_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate = desk.gate(peer)
+        began, gate = desk.standing().epoch, desk.gate(peer)
         heard = desk.hear(raw, peer, gate)
         if isinstance(heard, Unfit):
             raise unfit(heard)
         ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
         answer = desk.check(ask, peer, gate, understood)
-        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate), epoch=answer.epoch)
+        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate), epoch=_of(answer, began))
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate = desk.gate(peer)
+        began, gate = desk.standing().epoch, desk.gate(peer)
         asks = wire.read_many(raw, gate, desk.words())
         if isinstance(asks, Unfit):
             raise unfit(asks)
-        return wire.write_many([_result(desk, ask, peer, gate) for ask in asks], explain=explains(gate))
+        return wire.write_many([_result(desk, ask, peer, gate, began) for ask in asks], explain=explains(gate))
 
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
-            gate = desk.gate(peer)
+            began, gate = desk.standing().epoch, desk.gate(peer)
             ask = wire.read_check(raw, gate, desk.words())
             try:
-                answer = wire.write_result(_result(desk, ask, peer, gate), explain=explains(gate))
+                answer = wire.write_result(_result(desk, ask, peer, gate, began), explain=explains(gate))
             except PassOn:
                 answer = await _passed_on(desk, raw, peer)
             yield answer
@@ -103,11 +104,16 @@ def explains(gate: Gate | None) -> bool:
     return gate is not None and gate.explain
 
 
-def _result(desk: Desk, ask: Ask | Unfit, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit | PdpError:
+def _of(answer: Answer, began: str) -> str:
+    """The epoch of an answer whose question was read in the same: what a caller may say is told by the vocabulary, too."""
+    return answer.epoch if answer.epoch == began else ""
+
+
+def _result(desk: Desk, ask: Ask | Unfit, peer: Peer, gate: Gate | None, began: str) -> wire.Answered | Unfit | PdpError:
     if isinstance(ask, Unfit):
         return ask
     try:
         answer = desk.check(ask, peer, gate)
-        return answer.decision, ask.correlation, answer.epoch
+        return answer.decision, ask.correlation, _of(answer, began)
     except PdpError as error:
         return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import threading
@@ -282,6 +283,15 @@ def test_a_client_that_was_closed_has_no_answers(place: Place, server: Running, 
             asker._run(closed)
         with pytest.raises(pdp.PdpError, match="unreachable"):
             asker.ask(place, told.handle)
+
+
+def test_a_client_that_nobody_has_any_more_watches_no_more(place: Place, server: Running) -> None:
+    client = pdp.Client(server.address, tls=tls(place), cache_entries=10)
+    client.check(action="select", resource=("Table", "invoices"), timeout_s=10)
+    wait_until(lambda: server.parts.counters.streams == 1, "the stream is up")
+    del client
+    gc.collect()
+    wait_until(lambda: server.parts.counters.streams == 0, "the stream has ended")
 
 
 @both

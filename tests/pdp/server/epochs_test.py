@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
+from pdp.server.desk import Desk
+from pdp.server.services.decisions import decision_handlers
 from pdp.server.table import make_handlers
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import API, CI, DECISIONS, Client, Place, asking, bound
@@ -136,3 +138,21 @@ def epoch(asker: Client, place: Place) -> str:
 
 def fresh_until(asker: Client, place: Place) -> int:
     return int(decided(asker, place).fresh_until.ToMicroseconds())
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_question_that_was_read_before_a_change_is_answered_for_once(place: Place, is_interrupted: bool) -> None:
+    """What a caller may say was told by the vocabulary of before."""
+
+    class Interrupted(Desk):
+        def hear(self, *asked: Any) -> Any:
+            found = super().hear(*asked)
+            if is_interrupted:
+                self.parts.engine.revoke("workload", STRANGER)
+            return found
+
+    with (
+        running(place.config(), lambda parts: decision_handlers(Interrupted(parts))) as server,
+        gate(place, server) as asker,
+    ):
+        assert [bool(epoch(asker, place)) for _ in range(2)] == [not is_interrupted] * 2

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 import pdp
+from language import Directory, EntityData, Source, compile_policies
+from pdp.engine.snapshot import Policy, Snapshot
 from pdp.grants.grant import Bindings, EndReason, Grant, Scope, State
 from pdp.identity import TrustStore
 from pdp.model.ask import Ask
@@ -26,6 +28,7 @@ from tests.pdp.service.desk import (
     JKT,
     LEAF_KEY,
     PLACE,
+    POLICY,
     TARGET,
     Desk,
     certificates,
@@ -272,3 +275,17 @@ def test_an_answer_is_fresh_no_longer_than_the_bundle_that_its_workload_was_veri
     desk.put(trust=desk.standing.trust.fresh_until("dev.test", NOW + 5))
     assert desk.ask().decision.fresh_until_us == NOW + 5
     assert desk.reason(now=NOW + 6) == "bundle_stale"
+
+
+@pytest.mark.parametrize(("n", "reason", "epoch"), [(-1, "default_deny", "p-1"), (1, "error", "")])
+def test_an_answer_with_errors_is_for_once(n: int, reason: str, epoch: str) -> None:
+    when = "when context.n + 9223372036854775807 < 0 trusting context.n"
+    sums = f"allow sums {{ who spiffe://dev.test/billing/* do select on Table {when} }}"
+    text = POLICY.replace("columns: Set<String>? claimed", "n: Int claimed") + sums
+    bundle = compile_policies([Source("app.policy", text)])
+    desk = Desk()
+    data = Directory(bundle.vocabulary)
+    data.upsert([EntityData("Table", "outside", {"tenant": "acme", "pii": False})])
+    desk.put(epoch="p-1", snapshot=Snapshot(Policy(bundle, "desk", None), data.world))
+    answer = desk.ask(ASK._replace(grant=None, resource=pdp.Resource("Table", "outside"), context={"n": n}))
+    assert (answer.decision.reason, answer.epoch) == (reason, epoch)
