@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from pdp.cli.dev import dev
 from pdp.cli.grant import grant
+from pdp.cli.incident import freeze, revoke, thaw
 from pdp.cli.task import task
 from tools.envoy import envoy
 
@@ -36,14 +37,17 @@ Document = dict[str, Any]
 class Program:
     """A process whose output is kept in a file, and that is ended by its own id."""
 
-    def __init__(self, name: str, folder: Path, command: list[str], imports: Sequence[Path] = ()) -> None:
-        """`imports` are folders in which Python looks before it looks in ours."""
+    def __init__(
+        self, name: str, folder: Path, command: list[str], imports: Sequence[Path] = (), user: int | None = None
+    ) -> None:
+        """`imports` are folders in which Python looks before it looks in ours. `user` is as whom it runs, if not as us."""
         self.name = name
         self.output = folder / f"{name}.log"
         folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*imports, ROOT)))}
         with self.output.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
+            more = as_user(user)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, **more)
 
     @property
     def pid(self) -> int:
@@ -71,6 +75,11 @@ class Program:
             raise
 
 
+def as_user(user: int | None) -> dict[str, Any]:
+    """How `subprocess` is told as whom a program runs; None is as us."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
 # ---- pdp
 
 
@@ -79,6 +88,8 @@ def pdp(*arguments: str) -> str:
     app = typer.Typer()
     for name, verbs in {"dev": dev, "task": task, "grant": grant}.items():
         app.add_typer(verbs, name=name)
+    for verb in (freeze, thaw, revoke):
+        app.command()(verb)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output

@@ -83,6 +83,9 @@ def _chain(chain: Located) -> _Found:
         for proxy in _of_type(chain, _PROXY):
             if proxy.get("max_downstream_connection_duration") is None:
                 yield "envoy_no_stream_cap", proxy.line, "max_downstream_connection_duration"
+            mode = proxy.get("upstream_connect_mode")
+            if mode is None or mode.text != "ON_DOWNSTREAM_DATA":
+                yield "envoy_connects_early", (mode or proxy).line, ""
 
 
 def _downstream(chain: Located) -> _Found:

@@ -140,6 +140,11 @@ RULES: dict[str, Rule] = {
         "a stream or connection, once allowed, may outlive every grant",
         "max_stream_duration, or for TCP max_downstream_connection_duration, at most the longest task",
     ),
+    "envoy_connects_early": Rule(
+        _W,
+        "the service behind is connected before anything is decided: it is kept busy, and heard if it speaks first",
+        "upstream_connect_mode: ON_DOWNSTREAM_DATA and max_early_data_bytes in the tcp_proxy",
+    ),
     "envoy_no_timeout": Rule(_W, "how long to wait for a decision is left to a default", "timeout: 0.2s in grpc_service"),
     "envoy_timeout_long": Rule(
         _W, "a request waits very long, or for ever, for a decision point that hangs", "a timeout between 50 ms and 1 s"

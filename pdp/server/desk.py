@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 import threading
 from dataclasses import replace
+from itertools import count
 from time import perf_counter_ns
 
 from language import Bundle, PolicyErrors, Vocabulary
@@ -24,6 +26,7 @@ from pdp.grants.replay import Looking, ReplayMemory
 from pdp.identity import ShownVerifier, Verifier
 from pdp.model.ask import Ask
 from pdp.model.gates import Gate
+from pdp.server.epochs import Epochs
 from pdp.server.gates import Gates
 from pdp.server.grants import GrantBook
 from pdp.server.handlers import PassOn
@@ -62,7 +65,11 @@ class Desk:
         self._routes_of: Bundle = parts.engine.bundle
         self._words_of = self.vocabulary
         self._words = GateWords.of(self._words_of)
-        self._standing = self._stand()
+        self._process, self._epochs_made = secrets.token_hex(6), count(1)
+        self._standing_anew = threading.Lock()
+        self._standing = self._stand("")
+        self._standing = replace(self._standing, epoch=self._next_epoch())
+        self.epochs = Epochs(lambda: self.standing().epoch)
 
     def hear(self, raw: bytes, peer: Peer, gate: Gate | None) -> Heard | Ask | Unfit:
         """What a CheckRequest asks."""
@@ -126,8 +133,11 @@ class Desk:
             and (grants is None or now.people is grants.people)
         ):
             return now
-        self._standing = self._stand()
-        return self._standing
+        with self._standing_anew:  # or one that was made of older parts could be put over a newer, under its epoch
+            before = self._standing
+            made = self._stand(before.epoch)
+            self._standing = made if made.decides_as(before) else replace(made, epoch=self._next_epoch())
+            return self._standing
 
     def routes(self) -> Routes:
         """Of the policy set in force."""
@@ -164,11 +174,15 @@ class Desk:
         except (PolicyErrors, PdpError) as error:
             _log.error("not reloaded; what was in force stays so: %s", error)
 
-    def _stand(self) -> Standing:
+    def _stand(self, epoch: str) -> Standing:
         engine, trust, grants = self.parts.engine, self.parts.trust, self.grants
         if grants is None:
-            return Standing(engine.snapshot, trust.current)
-        return Standing(engine.snapshot, trust.current, grants.index, grants.keys, grants.people, grants.bound_us)
+            return Standing(engine.snapshot, trust.current, epoch=epoch)
+        index, keys, people = grants.index, grants.keys, grants.people
+        return Standing(engine.snapshot, trust.current, index, keys, people, grants.bound_us, epoch)
+
+    def _next_epoch(self) -> str:
+        return f"{self._process}-{next(self._epochs_made)}"
 
 
 def own_names(parts: Parts) -> tuple[str, str]:

@@ -67,6 +67,7 @@ class Answer(NamedTuple):
     place: Place
     verified: Verified
     inputs: Inputs | None  # what policy was asked with; None when it was refused before
+    epoch: str  # of the standing; empty where it is for this once
 
     @property
     def request(self) -> Request:
@@ -119,9 +120,11 @@ class Checks:
             decision = self._decider.refuse(standing.snapshot, refusal)
         except BadCredential as refused:
             decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
-        fresh_until = now if verified.redeemed is not None and verified.redeemed.consumes else standing.fresh_until
-        decision = decision.within(verified.user_ends, "user", fresh_until)  # a use is taken by each allow: ask again
-        answer = Answer(decision, ask, place, verified, inputs)
+        once = verified.redeemed is not None and bool(verified.redeemed.consumes)  # a use is taken by each allow: ask again
+        fresh_until = now if once else min(standing.fresh_until, _trusted_until(standing, verified))
+        decision = decision.within(verified.user_ends, "user", fresh_until)
+        once = once or ask.proof is not None or now >= fresh_until or bool(decision.errors)
+        answer = Answer(decision, ask, place, verified, inputs, "" if once else standing.epoch)
         return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
 
     def _decide(
@@ -217,7 +220,7 @@ class Checks:
         around = _around(destination, answer.verified)
         if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, answer.inputs, around):
             return answer
-        return answer._replace(decision=unrecorded(answer.decision, now))
+        return answer._replace(decision=unrecorded(answer.decision, now), epoch="")
 
 
 def _proof(
@@ -243,6 +246,12 @@ def _above(standing: Standing, ask: Ask) -> Ancestors:
     resource, parents = ask.resource, tuple(ask.resource.parents or ())
     told = EntityData(resource.type, resource.id, {}, parents)
     return resource_ancestors(standing.snapshot.world, told, bool(parents))
+
+
+def _trusted_until(standing: Standing, verified: Verified) -> int:
+    """Until when the bundle that the workload was verified by may be relied on."""
+    bundle = None if verified.workload is None else standing.trust.bundles.get(verified.workload.trust_domain)
+    return FOREVER if bundle is None else bundle.fresh_until_us
 
 
 def _refuse_stale(standing: Standing, now: int) -> None:

@@ -21,8 +21,30 @@ class Standing:
     issuer_keys: IssuerKeys | None = None  # None: no grants are accepted
     people: Mapping[str, Issuer] = field(default_factory=dict)
     grants_bound_us: int = FOREVER  # for how long the store's word is relied on after it was confirmed
+    epoch: str = ""  # names all of this but how fresh it is, for those who use an answer again
+
+    def decides_as(self, before: Standing) -> bool:
+        """Whether nothing differs but how fresh it is. INVARIANT: of any two that can decide differently it says no."""
+        return (
+            self.snapshot is before.snapshot
+            and _trusts_as(self.trust, before.trust)
+            and self.grants.grants is before.grants.grants  # a confirmation leaves both as they are
+            and self.grants.marks is before.grants.marks
+            and self.issuer_keys is before.issuer_keys
+            and self.people is before.people
+            and self.grants_bound_us == before.grants_bound_us
+        )
 
     @property
     def fresh_until(self) -> int:
         """Until when what is known of grants, freezes and revocations may be relied on."""
         return min(FOREVER, self.grants.confirmed_at + self.grants_bound_us)
+
+
+def _trusts_as(now: TrustStore, before: TrustStore) -> bool:
+    """The same content, and for no shorter a time."""
+    return now is before or (
+        now.bundles.keys() == before.bundles.keys()
+        and all(now.bundles[name].version == bundle.version for name, bundle in before.bundles.items())
+        and all(now.bundles[name].fresh_until_us >= bundle.fresh_until_us for name, bundle in before.bundles.items())
+    )

@@ -6,7 +6,7 @@ An answer without a decision is no denial: it is an error, since somebody other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from language import FOREVER, Outcome, RuleError, Source, Span
 from pdp.errors import PdpError
@@ -96,10 +96,32 @@ def _resource(entity: Any) -> Resource:
 
 def read_decision(raw: bytes) -> Decision:
     """The decision in a CheckResponse."""
+    return read_answer(raw)[0]
+
+
+def read_answer(raw: bytes) -> tuple[Decision, str]:
+    """The same with the epoch, which is empty where the answer is for once."""
     message = _parse(_CheckResponse, raw)
     if not message.HasField("decision"):
         raise PdpError("invalid_answer", "the answer has no decision in it")
-    return decision_of(message.decision)
+    return decision_of(message.decision), str(message.decision.epoch)
+
+
+def write_watch_epoch(number: int) -> bytes:
+    return bytes(PDP.WatchEpochRequest(number=number).SerializeToString())
+
+
+class ToldEpoch(NamedTuple):
+    epoch: str
+    number: int
+    now: int  # by the clock of the decision point
+
+
+def read_epoch(raw: bytes) -> ToldEpoch:
+    message = _parse(PDP.WatchEpochResponse, raw)
+    if not message.epoch or not message.HasField("now"):
+        raise PdpError("invalid_answer", "an epoch has a name and a time")
+    return ToldEpoch(str(message.epoch), int(message.number), _moment(message.now))
 
 
 def read_decisions(raw: bytes, asked: int) -> list[Decision | PdpError]:

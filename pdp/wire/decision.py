@@ -172,14 +172,14 @@ def _correlation(told: str) -> str:
 # ---- answers
 
 
-def write_check(decision: Decision, correlation: str | None = None, *, explain: bool = False) -> bytes:
+def write_check(decision: Decision, correlation: str | None = None, *, explain: bool = False, epoch: str = "") -> bytes:
     """A CheckResponse. `explain` is whether the caller may be told which rules failed."""
     response = _CheckResponse()
-    put_decision(response.decision, decision, correlation, explain=explain)
+    put_decision(response.decision, decision, correlation, explain=explain, epoch=epoch)
     return bytes(response.SerializeToString())
 
 
-Answered = tuple[Decision, str | None]  # with the correlation id that came with the question
+Answered = tuple[Decision, str | None, str]  # with the correlation id that came with the question, and the epoch
 
 
 def write_many(results: Iterable[Answered | Unfit | PdpError], *, explain: bool = False) -> bytes:
@@ -211,10 +211,10 @@ def _put_result(message: Any, result: Answered | Unfit | PdpError, *, explain: b
     if isinstance(result, Unfit | PdpError):
         message.error.code, message.error.message = result.code, result.message
     else:
-        put_decision(message.decision, result[0], result[1], explain=explain)
+        put_decision(message.decision, result[0], result[1], explain=explain, epoch=result[2])
 
 
-def put_decision(into: Any, decision: Decision, correlation: str | None, *, explain: bool) -> None:
+def put_decision(into: Any, decision: Decision, correlation: str | None, *, explain: bool, epoch: str = "") -> None:
     settled = decision.settled
     outcome = settled.outcome
     into.reason = outcome.reason  # never empty, so the message is there even when it says no
@@ -236,6 +236,8 @@ def put_decision(into: Any, decision: Decision, correlation: str | None, *, expl
         into.annotations[name] = text or ""
     if correlation is not None:
         into.correlation_id = correlation
+    if epoch:
+        into.epoch = epoch
     if explain:
         _put_errors(into.errors, settled.errors)
 
@@ -243,3 +245,20 @@ def put_decision(into: Any, decision: Decision, correlation: str | None, *, expl
 def _put_errors(into: Any, errors: Sequence[Any]) -> None:
     for error in errors:
         into.add(rule=error.rule, code=error.code, message=error.message)
+
+
+# ---- epochs
+
+
+def read_watch_epoch(raw: bytes) -> int:
+    """The number of a WatchEpochRequest."""
+    message = parse(PDP.WatchEpochRequest, raw)
+    if not message.HasField("number"):
+        raise Unfit("missing_field", "number")
+    return int(message.number)
+
+
+def write_epoch(epoch: str, number: int, now: int) -> bytes:
+    response = PDP.WatchEpochResponse(epoch=epoch, number=number)
+    put_moment(response.now, now)
+    return bytes(response.SerializeToString())

@@ -87,6 +87,18 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
+class GreetingBackEnd(_Listening):
+    """Speaks first, as mail servers and some databases do."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        writer.write(b"version 9, welcome")
+        await reader.read()
+
+
 class EchoBackEnd(_Listening):
     def __init__(self) -> None:
         self.open = 0

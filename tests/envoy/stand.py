@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import socket
 import ssl
 import time
@@ -23,7 +24,7 @@ from tools.programs import Document, Envoy, Server, filter_of, pdp, shipped
 from tools.task_desk import TaskDesk
 
 DOMAIN = "prod.acme"
-PDP, CI = f"spiffe://{DOMAIN}/pdp", f"spiffe://{DOMAIN}/ci/runner"
+PDP, CI, OPS = (f"spiffe://{DOMAIN}/{name}" for name in ("pdp", "ci/runner", "ops/ann"))
 GATE, TCP_GATE, STAGING_GATE = (f"spiffe://{DOMAIN}/gates/{name}" for name in ("http", "tcp", "staging"))
 API, LEDGER = f"spiffe://{DOMAIN}/ns/api", f"spiffe://{DOMAIN}/ns/db/ledger"
 BILLING, OTHER, STRANGER = f"spiffe://{DOMAIN}/ns/billing", f"spiffe://{DOMAIN}/ns/other", f"spiffe://{DOMAIN}/web/shop"
@@ -64,12 +65,14 @@ class Identities:
         self._folder = folder
         self._made: dict[tuple[str, str], Path] = {}
 
-    def svid(self, spiffe_id: str, name: str = "") -> Path:
-        """The folder with `svid.pem` and `svid.key`; another `name` is another certificate of the same workload."""
+    def svid(self, spiffe_id: str, name: str = "", dns: str = "") -> Path:
+        """The folder with `svid.pem` and `svid.key`; another `name` is another certificate of the same workload. `dns` is
+        for clients that can compare no SPIFFE ID."""
         key = spiffe_id, name
         if key not in self._made:
             out = self._folder / "svids" / f"{len(self._made)}"
-            pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out), "--ttl", "1h")
+            more = ("--dns", dns) if dns else ()
+            pdp("dev", "svid", spiffe_id, "--ca", str(self.ca), "--out", str(out), "--ttl", "1h", *more)
             self._made[key] = out
         return self._made[key]
 
@@ -140,11 +143,13 @@ class Stand:
         *,
         id: str = GATE,
         service: str = API,
+        behind: Path | None = None,
         server_port: int | None = None,
         back_end_port: int | None = None,
         change: Callable[[Document], None] | None = None,
     ) -> Envoy:
-        own, behind = self.identities.svid(id), self.identities.svid(service)
+        own = self.identities.svid(id)
+        behind = self.identities.svid(service) if behind is None else behind
         port = self.http.port if back_end_port is None else back_end_port
         document = shipped(
             template,
@@ -169,6 +174,13 @@ class Stand:
         gate = Envoy(self.folder, document, name)
         self.stack.callback(_end, gate)
         return gate
+
+    def step(self, caller: str, *words: str) -> Any:
+        """A verb of the command line, as this workload, against the server; what it printed."""
+        svid = self.identities.svid(caller)
+        files = ("--tls-cert", svid / "svid.pem", "--key", svid / "svid.key", "--ca", self.identities.ca / "bundle.pem")
+        address = f"127.0.0.1:{self.server.port}"
+        return json.loads(pdp(*words, "--server", address, *map(str, files), "--format", "json"))
 
     # ---- clients
 
@@ -207,11 +219,15 @@ class Stand:
 
     def last_decided(self) -> Mapping[str, Any]:
         """The entry of the last decision: of a denial on a connection nobody is told the id."""
-        entries = [line for _, line in read_record(self.record / "pdp") if line is not None and line.kind == "decision"]
-        return entries[-1].data()
+        return self.all_decided()[-1]
+
+    def all_decided(self) -> list[Mapping[str, Any]]:
+        """Every entry of a decision that is on disk by now."""
+        lines = (line for _, line in read_record(self.record / "pdp") if line is not None and line.kind == "decision")
+        return [line.data() for line in lines]
 
     def _config(self, name: str, state: bool) -> Document:
-        own = self.identities.svid(PDP)
+        own = self.identities.svid(PDP, dns="pdp")
         http = {"domains": [DOMAIN], "destinations": [API], "xfcc": "sanitize_set", "headers": TOLD}
         config: Document = {
             "name": PDP,
@@ -225,6 +241,7 @@ class Stand:
                 STAGING_GATE: {**http, "environment": "staging"},
                 TCP_GATE: {"domains": [DOMAIN], "destinations": [LEDGER], "environment": "prod", "vouches": True},
             },
+            "roles": {"grants": [CI], "admin": [OPS]},
             "policies": {"path": str(POLICIES), "watch": False},
             "record": {"directory": str(self.record / name), "keys": str(self.folder / f"record-keys-{name}")},
             "telemetry": {"log_format": "text"},

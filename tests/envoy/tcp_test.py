@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pdp.grants.grant import Grant
+from tests.envoy.back_end import GreetingBackEnd
 from tests.envoy.stand import BILLING, LEDGER, OTHER, TCP_GATE, Stand, wait_until
 from tools.programs import Document, Envoy, filter_of
 
@@ -120,3 +121,15 @@ def test_without_a_decision_point_nothing_comes_through(stand: Stand, holder: Pa
     server.stop(signal.SIGKILL)
     assert [says(stand, gate, holder) for _ in range(3)] == [b""] * 3
     assert stand.echo.received == before
+
+
+def test_a_service_that_speaks_first_is_not_heard_before_the_decision(stand: Stand, holder: Path) -> None:
+    """Nor is it reached: a connection behind is made once the answer is yes."""
+    with GreetingBackEnd() as greeting:
+        gate = stand.gate("tcp.yaml", "greeting", id=TCP_GATE, service=LEDGER, back_end_port=greeting.port)
+        with stand.connect(gate, holder):  # about which nothing is asked yet
+            assert says(stand, gate, holder) == b""
+            assert gate.counter("cluster.back_end.upstream_cx_total") == greeting.connections == 0
+        grant = stand.tasks.open("session", BILLING, stand.identities.thumbprint(holder), **PLACES)
+        wait_until(lambda: says(stand, gate, holder) == b"version 9, welcome", "the grant is known")
+        stand.tasks.end(grant)

@@ -19,9 +19,11 @@ from pdp.model.decision import Decision
 from pdp.model.request import EntityLike, Request
 from pdp.model.told import ToldExplanation
 from pdp.sdk.clock import Clock
+from pdp.sdk.remote.answers import Answers, keep_time
 from pdp.sdk.remote.channel import SERVICE, Tls, error_of, final_error, may_be_asked_again, open_channel
 from pdp.sdk.remote.client import decided
-from pdp.sdk.remote.question import Answers, Shown, Target, all_requests, keep_time, no_question, question, target_time
+from pdp.sdk.remote.question import Shown, Target, all_requests, no_question, question, target_time
+from pdp.sdk.remote.watching import AsyncWatching
 from pdp.wire import client as wire
 
 
@@ -37,13 +39,14 @@ class AsyncClient:
         cache_entries: int = 0,
         cache_for_s: float = 1.0,
     ) -> None:
-        """`timeout_s` is for a whole call. `cache_entries` answers are used again for `cache_for_s` at most: that long a
-        revocation may stay unseen here, so there are none unless you say so."""
+        """`timeout_s` is for a whole call. `cache_entries` answers are used again for `cache_for_s` at most, while a stream
+        says that nothing has changed; there are none unless you say so."""
         self._timeout_s = target_time(timeout_s)
         self._answers = Answers(cache_entries, keep_time(cache_for_s))
         self._clock = Clock().now
         self._closed = False
         self._channel = open_channel(address, tls, grpc.aio)
+        self._watching = AsyncWatching(self._channel, self._answers)
         self._check = self._channel.unary_unary(f"{SERVICE}/Check")
         self._check_many = self._channel.unary_unary(f"{SERVICE}/CheckMany")
         self._explain = self._channel.unary_unary(f"{SERVICE}/Explain")
@@ -68,13 +71,14 @@ class AsyncClient:
         asked = question(request, action, resource, user, context, location)
         with no_question():
             raw = wire.write_request(asked, shown, grant, proof, target)
+        self._watching.begin()
         if proof is None:
             found = self._answers.find(raw, self._clock())
             if found is not None:
                 return found
-        decision = wire.read_decision(await self._call(self._check, raw, timeout_s, proof))
+        decision, epoch = wire.read_answer(await self._call(self._check, raw, timeout_s, proof))
         if proof is None:
-            self._answers.keep(raw, decision, self._clock())
+            self._answers.keep(raw, decision, epoch, self._clock())
         return decision
 
     async def check_many(self, requests: Iterable[Request], *, timeout_s: float | None = None) -> list[Decision]:
@@ -105,6 +109,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Ends the calls that are not answered yet, as `unreachable`."""
         self._closed = True
+        await self._watching.end()
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:

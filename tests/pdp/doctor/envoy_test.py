@@ -68,6 +68,8 @@ static_resources:
               typed_config:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
                 max_downstream_connection_duration: 900s
+                upstream_connect_mode: ON_DOWNSTREAM_DATA
+                max_early_data_bytes: 65536
   clusters:
     - name: pdp
       load_assignment:
@@ -105,6 +107,8 @@ ROWS = [
     ("              disable_stateless_session_resumption: true\n", "", "envoy_session_tickets"),
     ("                  max_stream_duration: 900s\n", "", "envoy_no_stream_cap"),
     ("max_downstream_connection_duration: 900s", "idle_timeout: 1s", "envoy_no_stream_cap"),
+    ("                upstream_connect_mode: ON_DOWNSTREAM_DATA\n", "", "envoy_connects_early"),
+    ("ON_DOWNSTREAM_DATA", "ON_DOWNSTREAM_TLS_HANDSHAKE", "envoy_connects_early"),
     ("forward_client_cert_details: SANITIZE_SET", "forward_client_cert_details: APPEND_FORWARD", "envoy_xfcc_forwarded"),
     ("                normalize_path: true\n", "", "envoy_path_not_canonical"),
     ("                merge_slashes: true\n", "", "envoy_path_not_canonical"),

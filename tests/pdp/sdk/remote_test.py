@@ -11,7 +11,6 @@ import pytest
 
 import pdp
 from pdp.model.told import ToldExplanation
-from pdp.sdk.remote.question import Answers
 from pdp.server.table import make_handlers
 from pdp.store.dev_domain import new_key
 from tests.pdp.server.world import DOMAIN, GATE, STRANGER, Identities, Running, development, now_us, production, running
@@ -270,55 +269,3 @@ def test_a_gate_says_what_it_was_shown(guarded: tuple[Running, Identities]) -> N
         assert not client.check(action="write", resource=("Document", "d"), timeout_s=10).allowed
         with pytest.raises(pdp.PdpError, match="user_not_asserted"):
             client.check(ADA, timeout_s=10)
-
-
-# ---- what is kept
-
-
-class Counted:
-    """The method of a channel, counted."""
-
-    def __init__(self, method: Any) -> None:
-        self.method, self.calls = method, 0
-
-    def __call__(self, *args: Any, **more: Any) -> Any:
-        self.calls += 1
-        return self.method(*args, **more)
-
-
-def test_answers_are_kept_only_where_that_was_asked_for(server: Running) -> None:
-    for entries, calls in ((0, 3), (10, 1)):
-        with pdp.Client(server.address, cache_entries=entries, cache_for_s=60, timeout_s=10) as client:
-            counted = client._check = Counted(client._check)
-            assert {client.check(ADA).allowed for _ in range(3)} == {True}
-            assert counted.calls == calls
-            client.forget()
-            client.check(ADA)
-            assert counted.calls == calls + 1
-
-
-def decision(valid_until: int, fresh_until: int = 2**63 - 1) -> pdp.Decision:
-    found = pdp.Engine.load(Path(__file__).parents[3] / "policies" / "examples" / "gdrive").check(
-        pdp.Request("readFile", ("Document", "none"), user=("User", "none"))
-    )
-    return pdp.Decision(found.settled._replace(valid_until_us=valid_until, fresh_until_us=fresh_until, errors=()), 1)
-
-
-@pytest.mark.parametrize(("valid", "fresh", "until"), [(50, 90, 50), (90, 40, 40), (500, 500, 110)])
-def test_an_answer_is_kept_until_the_first_of_its_bounds(valid: int, fresh: int, until: int) -> None:
-    answers = Answers(2, 100)
-    kept = decision(valid, fresh)
-    if kept.reason == "error":
-        kept = pdp.Decision(kept.settled._replace(outcome=kept.outcome), 1)
-    answers.keep(b"q", kept, 10)
-    found = answers.find(b"q", until - 1)
-    assert (found is kept) == (kept.reason != "error")
-    assert answers.find(b"q", until) is None
-
-
-def test_what_is_kept_is_bounded() -> None:
-    answers = Answers(2, 100)
-    kept = decision(500)
-    for name in (b"a", b"b", b"c"):
-        answers.keep(name, kept, 10)
-    assert [answers.find(name, 11) is not None for name in (b"a", b"b", b"c")] == [False, True, True]

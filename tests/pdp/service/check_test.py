@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 import pdp
-from pdp.grants.grant import Bindings, EndReason, Scope, State
+from language import Directory, EntityData, Source, compile_policies
+from pdp.engine.snapshot import Policy, Snapshot
+from pdp.grants.grant import Bindings, EndReason, Grant, Scope, State
 from pdp.identity import TrustStore
 from pdp.model.ask import Ask
 from pdp.service.recorded import Recording
@@ -26,6 +28,7 @@ from tests.pdp.service.desk import (
     JKT,
     LEAF_KEY,
     PLACE,
+    POLICY,
     TARGET,
     Desk,
     certificates,
@@ -233,3 +236,56 @@ def test_an_allow_that_took_a_use_is_asked_for_again() -> None:
     decision = desk.ask(ASK._replace(grant=handle(counted))).decision
     assert decision.allowed
     assert (decision.fresh_until_us, len(taken)) == (NOW, 1)
+
+
+COUNTED = replace(GRANT, uses=9)
+OTHERS = pdp.Resource("Table", "others")
+
+
+@pytest.mark.parametrize(
+    ("grant", "ask", "epoch"),
+    [
+        (GRANT, ASK, "p-1"),
+        (GRANT, ASK._replace(resource=OTHERS), "p-1"),  # a denial
+        (GRANT, showing(b"x"), "p-1"),
+        (KEYED, ASK._replace(proof=proof(handle(KEYED))), ""),  # a proof is good once
+        (KEYED, ASK._replace(proof="x"), ""),
+        (COUNTED, ASK, ""),  # and a use is taken once
+        (COUNTED, ASK._replace(resource=OTHERS), ""),
+    ],
+)
+def test_an_answer_says_whether_it_may_be_used_again(grant: Grant, ask: Ask, epoch: str) -> None:
+    desk = Desk(grant, consume=lambda _: None)
+    desk.put(epoch="p-1")
+    assert desk.ask(ask._replace(grant=handle(grant))).epoch == epoch
+
+
+def test_what_is_not_fresh_or_not_recorded_is_for_once() -> None:
+    offered, ticks = Offered(), iter(range(1, 1000))
+    desk = Desk(recording=Recording(offered, lambda: next(ticks)))
+    desk.put(epoch="p-1")
+    assert desk.ask(now=NOW + HOUR // 60).epoch == "p-1"
+    assert (desk.ask(now=NOW + HOUR).decision.reason, desk.ask(now=NOW + HOUR).epoch) == ("grants_stale", "")
+    offered.takes = False
+    assert (desk.ask().decision.reason, desk.ask().epoch) == ("not_recorded", "")
+
+
+def test_an_answer_is_fresh_no_longer_than_the_bundle_that_its_workload_was_verified_by() -> None:
+    desk = Desk()
+    desk.put(trust=desk.standing.trust.fresh_until("dev.test", NOW + 5))
+    assert desk.ask().decision.fresh_until_us == NOW + 5
+    assert desk.reason(now=NOW + 6) == "bundle_stale"
+
+
+@pytest.mark.parametrize(("n", "reason", "epoch"), [(-1, "default_deny", "p-1"), (1, "error", "")])
+def test_an_answer_with_errors_is_for_once(n: int, reason: str, epoch: str) -> None:
+    when = "when context.n + 9223372036854775807 < 0 trusting context.n"
+    sums = f"allow sums {{ who spiffe://dev.test/billing/* do select on Table {when} }}"
+    text = POLICY.replace("columns: Set<String>? claimed", "n: Int claimed") + sums
+    bundle = compile_policies([Source("app.policy", text)])
+    desk = Desk()
+    data = Directory(bundle.vocabulary)
+    data.upsert([EntityData("Table", "outside", {"tenant": "acme", "pii": False})])
+    desk.put(epoch="p-1", snapshot=Snapshot(Policy(bundle, "desk", None), data.world))
+    answer = desk.ask(ASK._replace(grant=None, resource=pdp.Resource("Table", "outside"), context={"n": n}))
+    assert (answer.decision.reason, answer.epoch) == (reason, epoch)

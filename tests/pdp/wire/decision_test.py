@@ -373,9 +373,9 @@ def test_a_decision_comes_back_the_same(decision: Decision) -> None:
     found = client.read_decision(write_check(decision))
     assert found.settled == decision.settled
     assert (found.id, str(found)) == (decision.id, str(decision))
-    many = client.read_decisions(write_many([(decision, "c"), Unfit("missing_field"), (decision, None)]), 3)
+    many = client.read_decisions(write_many([(decision, "c", "p-1"), Unfit("missing_field"), (decision, None, "")]), 3)
     assert [type(m).__name__ for m in many] == ["Decision", "PdpError", "Decision"]
-    assert PDP.CheckResult.FromString(write_result((decision, "c"))).decision.correlation_id == "c"
+    assert PDP.CheckResult.FromString(write_result((decision, "c", ""))).decision.correlation_id == "c"
 
 
 def test_errors_are_for_those_who_may_explain() -> None:
