@@ -1,7 +1,7 @@
 """Requests at an even pace: one at a time on each of a few connections, which take turns.
 
-`h2load --rps` is no such thing: it sends what is due every ten milliseconds, so that most of a latency at a thousand requests
-a second is the queue behind nine others.
+`h2load --rps` is no such thing: it sends what is due every ten milliseconds, so that most of a latency at a thousand
+requests a second is the queue behind nine others.
 """
 
 from __future__ import annotations

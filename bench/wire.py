@@ -176,9 +176,10 @@ def _many(bundle: Any, engine: pdp.Engine) -> Kind:
     requests = [client.write_requests([_question(n + 100 * m) for n in range(100)]) for m in range(10)]
 
     def ours(raw: bytes) -> bytes:
-        asks = decision.read_many(raw, None, words)
-        assert isinstance(asks, tuple)
-        return decision.write_many([(decided, None) for _ in asks])
+        questions = decision.split_many(raw)
+        assert isinstance(questions, list)
+        asks = [decision.read_check(each, None, words) for each in questions]
+        return decision.write_many([(decided, None, "") for _ in asks])
 
     answer = PDP.CheckManyResponse.FromString(ours(requests[0]))
     parse, write = PDP.CheckManyRequest.FromString, answer.SerializeToString

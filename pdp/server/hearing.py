@@ -7,6 +7,7 @@ it holds now is verified with each call; what policy says to it comes from the e
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 
 from pdp.model.ask import Ask
@@ -39,8 +40,9 @@ class Hearing:
     def __init__(self, read: Read, questions_max: int = QUESTIONS_MAX) -> None:
         self._read = read
         self._questions_max = questions_max
-        self._heard: dict[Key, Heard] = {}
-        self._once: dict[int, None] = {}  # hashes; a collision has a question kept at its first hearing
+        self._heard: OrderedDict[Key, Heard] = OrderedDict()
+        self._once: set[int] = set()  # hashes; a collision has a question kept at its first hearing
+        self._once_before: set[int] = set()
         self._changing = threading.Lock()
 
     def hear(self, caller: str, raw: bytes, gate: Gate | None, words: GateWords) -> Heard | Ask | Unfit:
@@ -57,15 +59,14 @@ class Hearing:
 
     def _keep(self, key: Key, heard: Heard) -> Heard | None:
         mark = hash(key)
-        if mark not in self._once and key not in self._heard:
-            self._once[mark] = None
-            if len(self._once) > self._questions_max:
-                del self._once[next(iter(self._once))]
+        if key not in self._heard and mark not in self._once and mark not in self._once_before:
+            if len(self._once) >= self._questions_max:
+                self._once_before, self._once = self._once, set()
+            self._once.add(mark)
             return None
-        self._once.pop(mark, None)
         self._heard[key] = heard
         if len(self._heard) > self._questions_max:
-            del self._heard[next(iter(self._heard))]
+            self._heard.popitem(last=False)
         return heard
 
 

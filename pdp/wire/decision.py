@@ -54,13 +54,13 @@ def read_check(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit:
         return unfit
 
 
-def read_many(raw: bytes, gate: Gate | None, words: GateWords) -> tuple[Ask | Unfit, ...] | Unfit:
-    """Many questions, each of which can be unfit by itself."""
+def split_many(raw: bytes) -> list[bytes] | Unfit:
+    """Many questions, each as the bytes of a CheckRequest: each is read, and can be unfit, by itself."""
     try:
         requests = parse(_CheckManyRequest, raw).requests
         if len(requests) > MANY_MAX:
             raise Unfit("too_many_items", f"more than {MANY_MAX} requests")
-        return tuple([_ask_or_unfit(request, gate, words) for request in requests])
+        return [request.SerializeToString() for request in requests]
     except Unfit as unfit:
         return unfit
 
@@ -72,14 +72,6 @@ def read_explain(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit
             raise Unfit("missing_field", "request")
         refuse_not_understood(message.request)
         return _ask(message.request, gate, words)
-    except Unfit as unfit:
-        return unfit
-
-
-def _ask_or_unfit(message: Any, gate: Gate | None, words: GateWords) -> Ask | Unfit:
-    try:
-        refuse_not_understood(message)
-        return _ask(message, gate, words)
     except Unfit as unfit:
         return unfit
 

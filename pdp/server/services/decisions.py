@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from pdp.errors import PdpError
-from pdp.model.ask import Ask
 from pdp.model.gates import Gate
 from pdp.server.config import Service
 from pdp.server.desk import Desk
@@ -14,7 +13,6 @@ from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
-from pdp.service.check import Answer
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
 from pdp.wire.refusals import Unfit
@@ -24,27 +22,24 @@ _SERVICE = "/pdp.v1.DecisionService/"
 
 def decision_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        began, gate = desk.standing().epoch, desk.gate(peer)
-        heard = desk.hear(raw, peer, gate)
-        if isinstance(heard, Unfit):
-            raise unfit(heard)
-        ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
-        answer = desk.check(ask, peer, gate, understood)
-        return wire.write_check(answer.decision, ask.correlation, explain=explains(gate), epoch=_of(answer, began))
+        gate = desk.gate(peer)
+        answered = _answered(desk, raw, peer, gate)
+        if isinstance(answered, Unfit):
+            raise unfit(answered)
+        decision, correlation, epoch = answered
+        return wire.write_check(decision, correlation, explain=explains(gate), epoch=epoch)
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        began, gate = desk.standing().epoch, desk.gate(peer)
-        asks = wire.read_many(raw, gate, desk.words())
-        if isinstance(asks, Unfit):
-            raise unfit(asks)
-        return wire.write_many([_result(desk, ask, peer, gate, began) for ask in asks], explain=explains(gate))
+        gate, questions = desk.gate(peer), wire.split_many(raw)
+        if isinstance(questions, Unfit):
+            raise unfit(questions)
+        return wire.write_many([_result(desk, each, peer, gate) for each in questions], explain=explains(gate))
 
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
-            began, gate = desk.standing().epoch, desk.gate(peer)
-            ask = wire.read_check(raw, gate, desk.words())
+            gate = desk.gate(peer)
             try:
-                answer = wire.write_result(_result(desk, ask, peer, gate, began), explain=explains(gate))
+                answer = wire.write_result(_result(desk, raw, peer, gate), explain=explains(gate))
             except PassOn:
                 answer = await _passed_on(desk, raw, peer)
             yield answer
@@ -104,16 +99,20 @@ def explains(gate: Gate | None) -> bool:
     return gate is not None and gate.explain
 
 
-def _of(answer: Answer, began: str) -> str:
-    """The epoch of an answer whose question was read in the same: what a caller may say is told by the vocabulary, too."""
-    return answer.epoch if answer.epoch == began else ""
+def _answered(desk: Desk, raw: bytes, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit:
+    """One question. An epoch is told of an answer whose question was read in the same: what a caller may say is told by the
+    vocabulary, too."""
+    began, heard = desk.standing().epoch, desk.hear(raw, peer, gate)
+    if isinstance(heard, Unfit):
+        return heard
+    ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
+    answer = desk.check(ask, peer, gate, understood)
+    return answer.decision, ask.correlation, answer.epoch if answer.epoch == began else ""
 
 
-def _result(desk: Desk, ask: Ask | Unfit, peer: Peer, gate: Gate | None, began: str) -> wire.Answered | Unfit | PdpError:
-    if isinstance(ask, Unfit):
-        return ask
+def _result(desk: Desk, raw: bytes, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit | PdpError:
+    """One of many: what is wrong with it is said in its place."""
     try:
-        answer = desk.check(ask, peer, gate)
-        return answer.decision, ask.correlation, _of(answer, began)
+        return _answered(desk, raw, peer, gate)
     except PdpError as error:
         return error

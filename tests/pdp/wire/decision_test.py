@@ -22,7 +22,6 @@ from pdp.wire.decision import (
     GateWords,
     read_check,
     read_explain,
-    read_many,
     write_check,
     write_many,
     write_result,
@@ -33,6 +32,7 @@ from pdp.wire.refusals import UNFIT, Unfit
 from pdp.wire.strict import MESSAGE_BYTES_MAX
 from pdp.wire.values import put, take
 from tests.pdp.wire.captures import CHAIN, GATE
+from tests.pdp.wire.many import read_many
 
 WORDS = GateWords.of(
     compile_policies([

@@ -23,7 +23,6 @@ from pdp.identity import Refused, ShownVerifier, Verifier
 from pdp.model.ask import Ask
 from pdp.model.gates import Bearer, UsersFrom, Xfcc
 from pdp.wire.decision import read_check as read_native
-from pdp.wire.decision import read_many
 from pdp.wire.envoy import read_check
 from pdp.wire.envoy_answer import Answer, Told, answer, refuse, refuse_credential
 from pdp.wire.messages import ENVOY, DecodeError
@@ -45,6 +44,7 @@ from tests.pdp.wire.captures import (
     with_raw_headers,
 )
 from tests.pdp.wire.decision_test import WORDS, question
+from tests.pdp.wire.many import read_many
 
 CASES = int(os.environ.get("PDP_TEST_CASES", "200"))
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
