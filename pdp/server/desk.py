@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import threading
 from dataclasses import replace
 from time import perf_counter_ns
 
-from language import Bundle, PolicyErrors, Vocabulary
+from language import Bundle, Vocabulary
 from pdp.engine.decide import Explanation
 from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names
@@ -38,8 +37,6 @@ from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords, read_check
 from pdp.wire.envoy_path import Routes
 from pdp.wire.refusals import Unfit
-
-_log = logging.getLogger("pdp.server")
 
 
 class Desk:
@@ -156,13 +153,7 @@ class Desk:
             case {"reuse": [str(grant), str(reason)]} if self.notes is not None:
                 self.notes.take(grant, reason)
             case {"reload": True}:
-                threading.Thread(target=self._reload, name="pdp-reload", daemon=True).start()
-
-    def _reload(self) -> None:
-        try:
-            self.parts.reload()
-        except (PolicyErrors, PdpError) as error:
-            _log.error("not reloaded; what was in force stays so: %s", error)
+                self.parts.reload_aside()
 
     def _stand(self) -> Standing:
         engine, trust, grants = self.parts.engine, self.parts.trust, self.grants

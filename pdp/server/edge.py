@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
-from pdp.server.admission import refuse_peer
-from pdp.server.config import Limits
+from pdp.server.admission import refuse_another, refuse_peer
+from pdp.server.config import Config, Limits
 from pdp.server.counters import Counters
 from pdp.server.handlers import (
     CallRefused,
@@ -70,7 +70,7 @@ class Around:
     """What all listeners of a process share."""
 
     handlers: Handlers
-    limits: Limits
+    config: Callable[[], Config]  # what is in force
     readiness: Readiness
     counters: Counters
     threads: ThreadPoolExecutor
@@ -78,7 +78,15 @@ class Around:
     tracer: Tracer = NO_TRACER
     revoked: Callable[[], Revocations] = Revocations
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # ends streams, which would go on for ever
-    recheck_s: float = 5.0  # how often the caller of an open stream is verified again
+
+    @property
+    def limits(self) -> Limits:
+        return self.config().limits
+
+    @property
+    def recheck_s(self) -> float:
+        """How often the caller of an open stream is verified again."""
+        return self.config().tls.recheck / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +227,7 @@ class Edge:
                 next_answer = next_answer or asyncio.ensure_future(anext(answers))
                 both: set[asyncio.Future[Any]] = {next_answer, ending}
                 await asyncio.wait(both, timeout=around.recheck_s, return_when=asyncio.FIRST_COMPLETED)
-                self.peer_of(call, method)
+                refuse_another(peer, self.peer_of(call, method))
                 if ending.done():
                     raise edge_refusal("ending")
                 if next_answer.done():

@@ -35,7 +35,10 @@ class Following:
         state: State,
         figures: Callable[[], Any],
         noted: Callable[[bytes], None] = lambda _: None,
+        configure: Callable[[bytes], None] = lambda _: None,
     ) -> None:
+        """`configure` takes the configuration in force; it may wait for a disk, and gets a thread."""
+        self._configure = configure
         self.lease = Lease()
         self.has_state = asyncio.Event()  # once: that it was told everything
         self._path, self._number, self._state, self._figures, self._noted = path, number, state, figures, noted
@@ -97,7 +100,12 @@ class Following:
             stream.write(frame(Kind.HELLO, self._number))
             self._stream = stream
             while True:
-                self._take(stream, *await read_frame(reader))
+                kind, number, body = await read_frame(reader)
+                if kind is Kind.CONFIG:  # nothing after it is taken before, so this process denies if that lasts
+                    await asyncio.to_thread(self._configure, body)
+                    stream.write(frame(Kind.ACK, number))
+                else:
+                    self._take(stream, kind, number, body)
         except Exception as error:
             # What could not be taken is not known here: the lease ends, and the next connection begins with everything.
             if not isinstance(error, OSError | asyncio.IncompleteReadError):

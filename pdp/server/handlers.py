@@ -25,6 +25,7 @@ EDGE_CODES = {
     "unauthenticated": ("UNAUTHENTICATED", "who calls is not proven, or not any more"),
     "not_permitted": ("PERMISSION_DENIED", "who calls may not call this"),
     "revoked": ("PERMISSION_DENIED", "who calls was frozen or revoked: the workload, its certificate, trust domain or gate"),
+    "rights_changed": ("UNAVAILABLE", "what the caller of a stream may say or do was changed; it can begin anew"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),
     "overloaded": ("RESOURCE_EXHAUSTED", "more calls are in work than may be"),
     "malformed": ("INVALID_ARGUMENT", "the call ended without a whole request"),
