@@ -22,7 +22,7 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from pdp.server.config import Limits
-from pdp.server.edge import Edge, Ended, Metadata, trailing
+from pdp.server.edge import Edge, Ended, Metadata, ended_by, trailing
 from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
 
 #: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
@@ -246,8 +246,9 @@ class _Unknown(_Queued):
 
     def begin(self) -> None:
         super().begin()
-        refused = edge_refusal("unknown_method")
-        self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
+        ended = ended_by(edge_refusal("unknown_method"))
+        self.finish(ended)
+        self.queue.edge.tell_denied(self, None, b"", ended)
 
 
 class Unary(_Queued):
@@ -283,6 +284,7 @@ class Unary(_Queued):
                 return
             if self._said:  # it came too late
                 return
+            self._request = request
             self._enter()
             self._began_ns = time.perf_counter_ns()
             tracer = edge.around.tracer
@@ -311,7 +313,6 @@ class Unary(_Queued):
         if full:
             self._end(edge.ended(self._method, request, edge_refusal("overloaded")))
             return
-        self._request = request
         self.queue.at(deadline, self)
 
         def run() -> Ended:
@@ -346,6 +347,7 @@ class Unary(_Queued):
             around.tracer.end(self._span, ended.code)
         self._leave()
         self.finish(ended)
+        self.queue.edge.tell_denied(self, self._method, self._request, ended)
 
     def _enter(self) -> None:
         """It is in work from now on. What has not come whole is none: anybody can begin a call."""

@@ -95,7 +95,7 @@ class Method:
     `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
     gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
     handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
-    decide by.
+    decide by. `names` is what a request is called, where its protocol says so inside it.
     """
 
     handle: Handle
@@ -106,6 +106,7 @@ class Method:
     writes: bool = False
     passes: bool = False
     when_ready: bool = True
+    names: Callable[[bytes], str | None] | None = None
 
     def overloaded(self, request: bytes) -> bytes | None:
         """The quick denial: the answer that says that there are too many calls, in the handler's own words."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
+from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
 from pdp.server.health import health_handlers
@@ -100,7 +101,9 @@ async def run_process(
         gc.collect()
         gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it
         on_started(Started(tuple(b.address for b in bound), admin_address))
+        saying = asyncio.create_task(_each(BETWEEN_S, around.denials.flush))
         await stop.wait()
+        saying.cancel()
         parts.readiness.drain()
         around.ending.set()
         await asyncio.gather(*(b.stop(config.limits.drain / 1e6) for b in bound))
@@ -110,12 +113,19 @@ async def run_process(
         for closes in (admin, following, writer):
             if closes is not None:
                 await closes.close()
+        around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
 
 
 def _nothing() -> None:
     """There is no other process to be told."""
+
+
+async def _each(between_s: float, do: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(between_s)
+        do()
 
 
 async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

@@ -17,7 +17,7 @@ from pdp.server.config import Telemetry
 from pdp.server.counters import Counters
 
 #: What a log entry may carry besides its words, when the code that logs has it.
-FIELDS = ("method", "code", "correlation", "worker", "peer")
+FIELDS = ("method", "code", "correlation", "worker", "peer", "left_out")
 
 
 _GRPC = "grpc._cython.cygrpc"

@@ -1,8 +1,8 @@
 """One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
 
 Where another one was put into force since the server started, that counts; it is kept in the folder of this run. What it
-listens on is said on standard output, once it does. It ends on SIGTERM, and when standard input is closed: whoever started it
-is gone then, and nobody would start it again.
+listens on is said on standard output, once it does. It ends on SIGTERM, and when standard input is closed: whoever started
+it is gone then, and nobody would start it again.
 """
 
 from __future__ import annotations
