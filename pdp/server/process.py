@@ -20,6 +20,7 @@ from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
+from pdp.server.handlers import Handlers
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
 from pdp.server.parts import Parts
@@ -55,7 +56,7 @@ async def run_process(
     own = _own_certificate(parts)
     served = make(parts)
     services = {name.split("/")[1] for name in served}
-    handlers = {**served, **health_handlers(parts.readiness, services)}
+    handlers = {**served, **health_handlers(parts.readiness, services), **_reflection(config, services)}
     writer, following = None, None
 
     def revoked() -> Revocations:
@@ -116,6 +117,14 @@ async def run_process(
         around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+def _reflection(config: Config, services: set[str]) -> Handlers:
+    if not (config.development.enabled and config.development.reflection):
+        return {}
+    from pdp.server.reflection import reflection_handlers
+
+    return reflection_handlers(services)
 
 
 def _nothing() -> None:

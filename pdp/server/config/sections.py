@@ -194,7 +194,7 @@ class Development:
     enabled: bool = _setting("a trust domain and keys made for this run, and callers without a certificate", False)
     trust_domain: str = _setting("its name", "dev.test")
     ca: Path | None = _setting("a folder that `pdp dev ca` made, or that is made; one for this run if not given", None)
-    reflection: bool = _setting("gRPC reflection", False)
+    reflection: bool = _setting("gRPC reflection of `pdp.v1` and health; it needs the extra `reflection`", False)
 
 
 @dataclass(frozen=True, slots=True)
