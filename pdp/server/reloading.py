@@ -49,21 +49,21 @@ class Reloading:
         with self._one_at_a_time:
             try:
                 wanted = self._wanted()
-                other = wanted is not self._parts.config
-                take = self._parts.prepare(wanted) if other else None
+                take = None if wanted is self._parts.config else self._prepare(wanted)
             except PdpError as error:
                 self.failing = str(error)
                 _log.error("the configuration was not taken; the one before stays in force: %s", error)
                 raise
-            changed = more()
-            if take is not None:
-                self._keep(wanted)
-                take()
-                self._tell()
-                self.reloads += 1
-                _log.info("another configuration is in force")
+            if take is None:
+                self.failing = None
+                return more()
+            self.failing = "policies, which are taken with it, were not"
+            more()
+            take()
             self.failing = None
-            return changed or other
+            self.reloads += 1
+            _log.info("another configuration is in force")
+            return True
 
     def close(self) -> None:
         if self._watch is not None:
@@ -83,17 +83,28 @@ class Reloading:
             return False
         return False
 
-    def _keep(self, config: Config) -> None:
-        """For processes that are started from now on."""
-        if self._kept is None:
-            return
-        aside = self._kept.with_suffix(".new")
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(show_config(config))
-            aside.replace(self._kept)
-        except OSError as error:
-            raise PdpError("invalid_file", f"`{self._kept}` cannot be written: {error.strerror}") from None
+    def _prepare(self, wanted: Config) -> Callable[[], None]:
+        """All that may fail. What it gives takes it here, for processes that are started from now on, and for the others."""
+        taken, kept = self._parts.prepare(wanted), self._kept
+        aside = None if kept is None else _written_aside(kept, wanted)
+
+        def take() -> None:
+            if kept is not None and aside is not None:
+                aside.replace(kept)
+            taken()
+            self._tell()
+
+        return take
+
+
+def _written_aside(kept: Path, config: Config) -> Path:
+    aside = kept.with_suffix(".new")
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(show_config(config))
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{aside}` cannot be written: {error.strerror}") from None
+    return aside
 
 
 def kept_config(kept: Path, started: Config) -> Config:

@@ -105,6 +105,8 @@ class TrustSources:
                     self._states.pop(name, None)
                     self._due_us.pop(name, None)
                     self.problems.pop(name, None)
+                if self.workload_api is not None:  # what it says meanwhile is of no domain that is about to change
+                    self.workload_api.want([name for name in _of_workload_api(before) if name not in gone])
                 self._trust.exchange(gone, bundles)
                 if self.workload_api is not None:
                     self.workload_api.want(_of_workload_api(wanted))

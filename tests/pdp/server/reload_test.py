@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import re
 import signal
@@ -12,14 +13,26 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from pdp.server.config import load_config, refuse_restart, reloaded_settings, with_reloaded
-from pdp.server.config.problems import BadConfig
+from pdp.server.config import (
+    BadConfig,
+    Service,
+    Telemetry,
+    load_config,
+    read_config,
+    refuse_restart,
+    reloaded_settings,
+    with_reloaded,
+)
+from pdp.server.config.sections import LogLevel
+from pdp.server.handlers import Deadline, Method
+from pdp.server.peer import Peer
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
     API,
@@ -37,7 +50,8 @@ from tests.pdp.server.grants_world import (
     bound,
 )
 from tests.pdp.server.serve_test import COMMAND, ENVIRONMENT
-from tests.pdp.server.world import DOMAIN, SERVER, WAIT_S, Identities, call, channel, code_of, wait_until
+from tests.pdp.server.world import DOMAIN, SERVER, WAIT_S, Identities, call, channel, code_of, development, wait_until
+from tests.pdp.server.world import running as in_process
 
 NOT_PERMITTED = "PERMISSION_DENIED not_permitted"
 CONNECTIONS = 12  # so that each process has some
@@ -275,10 +289,42 @@ def test_policies_and_configuration_are_taken_together_or_not_at_all(tmp_path: P
         server.write(without(told, "peps", GATE))
         data.write_text("garbage")
         assert len(server.reload().problems) == 1
+        assert server.figure("config_reload_failing") == 1
         assert said(gate, f"{DECISIONS}Check", asking(place, "")) == ""
         data.write_text(json.dumps(ENTITIES))
         assert server.reload().changed
         assert said(gate, f"{DECISIONS}Check", asking(place, "")) == NOT_PERMITTED
+
+
+# ---- in this process
+
+
+def tells(request: bytes, peer: Peer, deadline: Deadline) -> bytes:
+    return f"{sorted(peer.roles)} {deadline.left_s > 60}".encode()
+
+
+def test_a_user_of_a_socket_and_a_limit_are_other_ones_with_the_next_call(tmp_path: Path) -> None:
+    uid, address = os.geteuid(), f"unix:{tmp_path}/s/pdp.sock"
+    (tmp_path / "s").mkdir(mode=0o700)
+    roles = {"decision": [f"uid:{uid}"]}
+    config = development(tmp_path, development={}, listen=[{"address": address}], roles=roles)
+    handlers = {"/test/Tell": Method(tells, Service.DECISION)}
+    level = logging.getLogger().level
+    try:
+        with in_process(config, lambda _: handlers) as server, channel(address) as opened:
+            assert call(opened, "/test/Tell", timeout=300) == b"[<Service.DECISION: 'decision'>] False"
+            other = read_config({"roles": {**roles, "admin": [f"uid:{uid}"]}, "limits": {"deadline": "5m"}}, tmp_path)
+            other = replace(config, roles=other.roles, limits=other.limits, telemetry=Telemetry(log_level=LogLevel.ERROR))
+            server.parts.prepare(other)()
+            told = b"[<Service.ADMIN: 'admin'>, <Service.DECISION: 'decision'>] True"
+            assert call(opened, "/test/Tell", timeout=300) == told
+            assert logging.getLogger().level == logging.ERROR
+            server.parts.prepare(replace(other, roles={}))()
+            with pytest.raises(grpc.RpcError) as refusal:
+                call(opened, "/test/Tell")
+            assert code_of(refusal.value) == NOT_PERMITTED
+    finally:
+        logging.getLogger().setLevel(level)
 
 
 # ---- what is refused
