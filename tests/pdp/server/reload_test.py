@@ -224,6 +224,23 @@ def test_a_changed_file_is_taken_without_a_word_where_policies_are_watched(tmp_p
         assert wait_until(lambda: server.figure("config_reload_failing") == 0)
 
 
+def test_a_gate_that_may_say_less_is_not_believed_in_a_question_that_was_asked_before(tmp_path: Path) -> None:
+    """Questions that are asked again are remembered, and what a gate may say is not."""
+    place = Place(tmp_path)
+    told = document(place)
+    with serving(place, told) as server, place.calling(server.address, GATE) as gate:
+        ask = asking(place, "")
+        assert [said(gate, f"{DECISIONS}Check", ask) for _ in range(4)] == [""] * 4
+        less = copy.deepcopy(told)
+        less["peps"][GATE]["domains"] = []
+        server.write(less)
+        server.hang_up()
+        assert gate.reason(ask) == "domain_not_asserted"
+        server.write(told)
+        server.hang_up()
+        assert gate.reason(ask) == "default_deny"
+
+
 def test_a_stream_ends_when_its_caller_may_say_something_else(tmp_path: Path) -> None:
     place = Place(tmp_path)
     told = document(place)
