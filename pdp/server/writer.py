@@ -129,12 +129,14 @@ class Writer:
         told = list(self._followers.values())
         for follower in told:
             follower.send(frame(kind, number, change))
-        sent_at = time.monotonic()
+        sent_at, quiet_after = time.monotonic(), self._quiet_after
 
         def waiting_until() -> float:
-            """Who is not connected may rely on a lease still, and so may one that has not said that it has the change."""
-            lags = any(f.acked < number and self._followers.get(f.number) is f for f in told)
-            return max(self._quiet_after, sent_at + LEASE_S if lags else 0.0)
+            """Who was not connected may rely on a lease still, and so may one that has not said that it has the change, or
+            went away before. Who comes from now on begins with the change: so nobody is waited for longer than a lease, also
+            not one that comes and goes."""
+            lags = any(f.acked < number for f in told)
+            return max(quiet_after, sent_at + LEASE_S if lags else 0.0)
 
         async with self._moved:
             while (left_s := waiting_until() - time.monotonic()) > 0:

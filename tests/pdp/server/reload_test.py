@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,12 @@ from typing import Any
 import grpc
 import pytest
 
+from pdp.errors import PdpError
+from pdp.server import follower
 from pdp.server.config import (
     BadConfig,
+    Config,
+    Origin,
     Service,
     Telemetry,
     load_config,
@@ -32,6 +36,7 @@ from pdp.server.config import (
 )
 from pdp.server.config.sections import LogLevel
 from pdp.server.handlers import Deadline, Method
+from pdp.server.parts import Parts
 from pdp.server.peer import Peer
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
@@ -50,7 +55,18 @@ from tests.pdp.server.grants_world import (
     bound,
 )
 from tests.pdp.server.serve_test import COMMAND, ENVIRONMENT
-from tests.pdp.server.world import DOMAIN, SERVER, WAIT_S, Identities, call, channel, code_of, development, wait_until
+from tests.pdp.server.world import (
+    DOMAIN,
+    SERVER,
+    WAIT_S,
+    Identities,
+    call,
+    channel,
+    code_of,
+    development,
+    policies,
+    wait_until,
+)
 from tests.pdp.server.world import running as in_process
 
 NOT_PERMITTED = "PERMISSION_DENIED not_permitted"
@@ -342,6 +358,50 @@ def test_a_user_of_a_socket_and_a_limit_are_other_ones_with_the_next_call(tmp_pa
             assert code_of(refusal.value) == NOT_PERMITTED
     finally:
         logging.getLogger().setLevel(level)
+
+
+def test_a_process_that_cannot_take_it_denies_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody decides by a configuration that another process has given up."""
+    monkeypatch.setattr(follower, "_NOT_TAKEN_AGAIN_S", 0.05)
+    file, can_take = tmp_path / "pdp.json", threading.Event()
+    policies(tmp_path)
+    told: dict[str, Any] = {
+        "listen": [{"address": "127.0.0.1:0"}],
+        "admin": {"address": ""},
+        "policies": {"path": "policies", "watch": False},
+        "development": {"enabled": True},
+        "workers": 2,
+    }
+    file.write_text(json.dumps(told))
+    origin = Origin.load(file, {})
+    can_take.set()
+
+    def begins(parts: Parts) -> None:
+        parts.origin = origin
+
+    def takes(config: Config) -> Callable[[], None]:
+        if not can_take.is_set():
+            raise PdpError("invalid_file", "as the test wants")
+        return lambda: None
+
+    with (
+        in_process(origin.started, runtime=tmp_path, change=begins) as writer,
+        in_process(origin.started, worker=1, runtime=tmp_path, change=lambda parts: parts.prepares(takes)) as other,
+        channel(other.address) as opened,
+    ):
+        assert wait_until(lambda: other.parts.readiness.can_decide)
+        assert call(opened, "/test.Echo/Echo", b"x") == b"x"
+        can_take.clear()
+        file.write_text(json.dumps(told | {"environment": "prod"}))
+        assert writer.parts.reload()
+        with pytest.raises(grpc.RpcError) as refusal:  # the reload has returned, so it does not rely on what it has
+            call(opened, "/test.Echo/Echo", b"x")
+        assert code_of(refusal.value) == "UNAVAILABLE not_ready"
+        assert (writer.parts.config.environment, other.parts.config.environment) == ("prod", None)
+        can_take.set()
+        assert wait_until(lambda: other.parts.readiness.can_decide)
+        assert other.parts.config.environment == "prod"
+        assert call(opened, "/test.Echo/Echo", b"x") == b"x"
 
 
 # ---- what is refused
