@@ -16,6 +16,7 @@ ERROR_CODES = {
     "address_unavailable": "a server cannot listen where its configuration says",
     "invalid_configuration": "the configuration of a server has an unknown setting, or a value that cannot be",
     "unsafe_configuration": "the configuration of a server would run, and would not be safe",
+    "restart_needed": "the configuration of a server changed in a setting that is read when a process starts",
     "unreachable": "no decision point answered; nothing was decided",
     "deadline_exceeded": "no decision was made in time",
     "unauthenticated": "the decision point does not accept who asks",

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from pdp.doctor.finding import RULES
-from pdp.server.config import UNSAFE
+from pdp.server.config import UNSAFE, reloaded_settings
 from pdp.server.config.problems import READING
 from pdp.server.config.read import types_of
 from pdp.server.config.sections import Config
@@ -33,6 +33,11 @@ def test_every_setting_is_told(name: str, section: type) -> None:
     for each in fields(section):
         assert f"\n| `{each.name}` | " in told
         assert f" | {each.metadata['what']} |\n" in told
+
+
+def test_what_can_change_while_it_runs_is_told() -> None:
+    _, _, told = SERVER.partition("These settings can change while it runs:\n\n")
+    assert tuple(told.partition("\n\n")[0].replace("\n", " ").replace("`", "").split(", ")) == reloaded_settings()
 
 
 def test_every_code_is_told() -> None:

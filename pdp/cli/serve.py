@@ -19,12 +19,12 @@ def serve(
     print_config: bool = typer.Option(False, "--print-config", help="Print the effective configuration and exit."),
 ) -> None:
     """Serve decisions. Without a configuration: on loopback only, with development identities."""
-    from pdp.server.config import load_config, show_config
+    from pdp.server.config import Origin, show_config
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PDP_SERVE_")}
-    found = load_config(config, environment, policies=policies, listen=listen, workers=workers)
+    found = Origin.load(config, environment, policies=policies, listen=listen, workers=workers)
     if print_config:
-        typer.echo(show_config(found))
+        typer.echo(show_config(found.started))
         raise typer.Exit(OK)
     import asyncio
     from importlib.util import find_spec

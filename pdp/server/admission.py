@@ -15,6 +15,13 @@ from pdp.service.book import IN_ENGINE
 from pdp.service.marked import nouns_of_caller
 
 
+def refuse_another(begun: Peer, now: Peer) -> None:
+    """A stream goes on by what its caller could say and do when it began. Where the configuration says otherwise since, it
+    ends, and its caller begins anew by that."""
+    if now is not begun and (now.gate != begun.gate or now.roles != begun.roles):
+        raise edge_refusal("rights_changed", now.name)
+
+
 def refuse_peer(peer: Peer, method: Method | StreamMethod, revoked: Revocations) -> None:
     """Health, which has no role, is for everyone."""
     if method.service is None:

@@ -22,7 +22,7 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from pdp.server.config import Limits
-from pdp.server.edge import Edge, Ended, Metadata, trailing
+from pdp.server.edge import Edge, Ended, Metadata, ended_by, trailing
 from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
 
 #: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
@@ -39,15 +39,15 @@ _ACCEPT, _SHUT = object(), object()
 class CallQueue:
     """A server of grpcio, and the thread that follows its queue."""
 
-    def __init__(self, edge: Edge, limits: Limits, loop: asyncio.AbstractEventLoop, *, shared: bool) -> None:
+    def __init__(self, edge: Edge, loop: asyncio.AbstractEventLoop, *, shared: bool) -> None:
         self.edge, self.loop = edge, loop
-        self._server = cygrpc.Server(_options(limits, shared=shared), False)
+        self._server = cygrpc.Server(_options(edge.around.limits, shared=shared), False)
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
         self._timers: list[tuple[int, int, Unary]] = []  # only this thread's
-        # Calls without their message, oldest first. All of them have the same time, so that no heap is needed.
+        # Calls without their message, oldest first. All of them have the same time, so that no heap is needed; where a
+        # shorter one comes into force, those that have it wait behind those that have the longer one.
         self._half: dict[Unary, int] = {}  # only this thread's
-        self._half_max, self._half_ns = limits.concurrent, limits.deadline * 1000
         self._numbers = count()
         self._lock = threading.Lock()
         # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
@@ -92,11 +92,12 @@ class CallQueue:
     def is_half(self, call: Unary) -> None:
         """Its message has not come. It may wait for it, until that takes too long or too many others wait as well: then
         the oldest goes, so that whoever opens calls and says nothing keeps nobody out."""
-        if len(self._half) >= self._half_max:
+        limits = self.edge.around.limits
+        while len(self._half) >= limits.concurrent:
             oldest = next(iter(self._half))
             del self._half[oldest]
             oldest.is_not_coming("overloaded")
-        self._half[call] = time.monotonic_ns() + self._half_ns
+        self._half[call] = time.monotonic_ns() + limits.deadline * 1000
 
     def is_whole(self, call: Unary) -> None:
         self._half.pop(call, None)
@@ -245,8 +246,9 @@ class _Unknown(_Queued):
 
     def begin(self) -> None:
         super().begin()
-        refused = edge_refusal("unknown_method")
-        self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
+        ended = ended_by(edge_refusal("unknown_method"))
+        self.finish(ended)
+        self.queue.edge.tell_denied(self, None, b"", ended)
 
 
 class Unary(_Queued):
@@ -282,6 +284,7 @@ class Unary(_Queued):
                 return
             if self._said:  # it came too late
                 return
+            self._request = request
             self._enter()
             self._began_ns = time.perf_counter_ns()
             tracer = edge.around.tracer
@@ -310,7 +313,6 @@ class Unary(_Queued):
         if full:
             self._end(edge.ended(self._method, request, edge_refusal("overloaded")))
             return
-        self._request = request
         self.queue.at(deadline, self)
 
         def run() -> Ended:
@@ -345,6 +347,7 @@ class Unary(_Queued):
             around.tracer.end(self._span, ended.code)
         self._leave()
         self.finish(ended)
+        self.queue.edge.tell_denied(self, self._method, self._request, ended)
 
     def _enter(self) -> None:
         """It is in work from now on. What has not come whole is none: anybody can begin a call."""

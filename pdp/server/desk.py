@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import secrets
 import threading
 from dataclasses import replace
 from itertools import count
 from time import perf_counter_ns
 
-from language import Bundle, PolicyErrors, Vocabulary
+from language import Bundle, Vocabulary
 from pdp.engine.decide import Explanation
 from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names
@@ -41,8 +40,6 @@ from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords, read_check
 from pdp.wire.envoy_path import Routes
 from pdp.wire.refusals import Unfit
-
-_log = logging.getLogger("pdp.server")
 
 
 class Desk:
@@ -128,6 +125,7 @@ class Desk:
         grants = self.grants
         if (
             now.snapshot is engine.snapshot
+            and now.configured is self.parts.config
             and now.trust is trust.current
             and (grants is None or (now.grants is grants.index and now.issuer_keys is grants.keys))
             and (grants is None or now.people is grants.people)
@@ -166,20 +164,14 @@ class Desk:
             case {"reuse": [str(grant), str(reason)]} if self.notes is not None:
                 self.notes.take(grant, reason)
             case {"reload": True}:
-                threading.Thread(target=self._reload, name="pdp-reload", daemon=True).start()
-
-    def _reload(self) -> None:
-        try:
-            self.parts.reload()
-        except (PolicyErrors, PdpError) as error:
-            _log.error("not reloaded; what was in force stays so: %s", error)
+                self.parts.reload_aside()
 
     def _stand(self, epoch: str) -> Standing:
-        engine, trust, grants = self.parts.engine, self.parts.trust, self.grants
+        config, engine, trust, grants = self.parts.config, self.parts.engine, self.parts.trust, self.grants
         if grants is None:
-            return Standing(engine.snapshot, trust.current, epoch=epoch)
+            return Standing(engine.snapshot, trust.current, configured=config, epoch=epoch)
         index, keys, people = grants.index, grants.keys, grants.people
-        return Standing(engine.snapshot, trust.current, index, keys, people, grants.bound_us, epoch)
+        return Standing(engine.snapshot, trust.current, index, keys, people, grants.bound_us, config, epoch)
 
     def _next_epoch(self) -> str:
         return f"{self._process}-{next(self._epochs_made)}"

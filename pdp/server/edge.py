@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
-from pdp.server.admission import refuse_peer
-from pdp.server.config import Limits
+from pdp.server.admission import refuse_another, refuse_peer
+from pdp.server.config import Config, Limits
 from pdp.server.counters import Counters
+from pdp.server.denials import Denials, is_denial
 from pdp.server.handlers import (
     CallRefused,
     Deadline,
@@ -70,15 +71,24 @@ class Around:
     """What all listeners of a process share."""
 
     handlers: Handlers
-    limits: Limits
+    config: Callable[[], Config]  # what is in force
     readiness: Readiness
     counters: Counters
     threads: ThreadPoolExecutor
     forward: Forward | None = None  # None: this is the process that writes
     tracer: Tracer = NO_TRACER
+    denials: Denials = field(default_factory=Denials)
     revoked: Callable[[], Revocations] = Revocations
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # ends streams, which would go on for ever
-    recheck_s: float = 5.0  # how often the caller of an open stream is verified again
+
+    @property
+    def limits(self) -> Limits:
+        return self.config().limits
+
+    @property
+    def recheck_s(self) -> float:
+        """How often the caller of an open stream is verified again."""
+        return self.config().tls.recheck / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,12 @@ class Ended:
     answer: bytes | None
     status: str = "OK"
     details: str = ""
+    why: str = ""  # of a refusal, whatever words its caller gets
+
+
+def ended_by(refused: CallRefused) -> Ended:
+    """As a status."""
+    return Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}", refused.message)
 
 
 class Edge:
@@ -140,15 +156,28 @@ class Edge:
 
     def ended(self, method: Method, request: bytes, refused: CallRefused) -> Ended:
         """In the words of the handler's protocol, or as a status."""
-        if method.refused is not None:
+        for asked in (request, b""):  # the words for no request need nothing of it that could fail
+            if method.refused is None:
+                break
             try:
-                words = method.refused(request, refused.code)
-            except Exception:  # noqa: BLE001  # then the status of the call says it
+                words = method.refused(asked, refused.code)
+            except Exception:  # noqa: BLE001  # at last the status of the call says it
                 _log.exception("a refusal could not be put into words", extra={"code": refused.code})
-                words = None
-            if words is not None:
-                return Ended(refused.code, words)
-        return Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}")
+                continue
+            if words is None:
+                break
+            return Ended(refused.code, words, why=refused.message)
+        return ended_by(refused)
+
+    def tell_denied(self, call: Call, method: Method | None, request: bytes, ended: Ended) -> None:
+        """For the operator; what its caller is told does not depend on it."""
+        if not is_denial(ended.code, ended.status):
+            return
+
+        def named() -> str | None:
+            return correlation(call) or (method.names(request) if method is not None and method.names is not None else None)
+
+        self.around.denials.tell(ended.code, call.name, ended.why, named)
 
     def waits(self, method: Method) -> bool:
         return method.waits or (method.writes and self.around.forward is not None)
@@ -190,14 +219,14 @@ class Edge:
                 async for answer in answers:
                     yield answer
         except CallRefused as refused:
-            ended = Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}")
+            ended = ended_by(refused)
         except PdpError as error:
-            refusal = refusal_of(error)
-            ended = Ended(refusal.code, None, refusal.status, f"{refusal.code}: {refusal.message}")
+            ended = ended_by(refusal_of(error))
         except Exception:  # noqa: BLE001  # as above
             _log.exception("a stream failed", extra={"method": call.name, "correlation": correlation(call)})
-            ended = Ended("internal", None, "INTERNAL", str(edge_refusal("internal")))
+            ended = ended_by(edge_refusal("internal"))
         self.around.counters.calls[call.name, ended.code].add(time.perf_counter_ns() - began_ns)
+        self.tell_denied(call, None, b"", ended)
         yield ended
 
     async def _answers(
@@ -219,7 +248,7 @@ class Edge:
                 next_answer = next_answer or asyncio.ensure_future(anext(answers))
                 both: set[asyncio.Future[Any]] = {next_answer, ending}
                 await asyncio.wait(both, timeout=around.recheck_s, return_when=asyncio.FIRST_COMPLETED)
-                self.peer_of(call, method)
+                refuse_another(peer, self.peer_of(call, method))
                 if ending.done():
                     raise edge_refusal("ending")
                 if next_answer.done():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import struct
@@ -12,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pdp.errors import PdpError
 from pdp.server.frames import Kind, frame, read_frame
 from pdp.server.handlers import Deadline, edge_refusal
 from pdp.server.passed_on import pack_call, unpack_refusal
@@ -19,10 +19,15 @@ from pdp.server.peer import Peer
 from pdp.server.state import Lease, State
 
 _AGAIN_S = 0.05
+_NOT_TAKEN_AGAIN_S = 1.0  # nothing is decided meanwhile, and each try is logged
 _NOTES_BYTES_MAX = 1 << 20
 _MOMENT = struct.Struct(">d")
 
 _log = logging.getLogger("pdp.server")
+
+
+class _NotTaken(Exception):
+    """Something of this process keeps it from taking what the writer tells."""
 
 
 class Following:
@@ -35,7 +40,10 @@ class Following:
         state: State,
         figures: Callable[[], Any],
         noted: Callable[[bytes], None] = lambda _: None,
+        configure: Callable[[bytes], None] = lambda _: None,
     ) -> None:
+        """`configure` takes the configuration in force; it may wait for a disk, and gets a thread."""
+        self._configure = configure
         self.lease = Lease()
         self.has_state = asyncio.Event()  # once: that it was told everything
         self._path, self._number, self._state, self._figures, self._noted = path, number, state, figures, noted
@@ -86,9 +94,14 @@ class Following:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            again_s = _AGAIN_S
+            try:
                 await self._once()
-            await asyncio.sleep(_AGAIN_S)
+            except _NotTaken:
+                again_s = _NOT_TAKEN_AGAIN_S
+            except (OSError, asyncio.IncompleteReadError):
+                pass
+            await asyncio.sleep(again_s)
 
     async def _once(self) -> None:
         """One connection to the writer, until it ends."""
@@ -97,13 +110,21 @@ class Following:
             stream.write(frame(Kind.HELLO, self._number))
             self._stream = stream
             while True:
-                self._take(stream, *await read_frame(reader))
-        except Exception as error:
-            # What could not be taken is not known here: the lease ends, and the next connection begins with everything.
-            if not isinstance(error, OSError | asyncio.IncompleteReadError):
-                _log.exception("what the writer told could not be taken")
-                raise ConnectionError from None
+                kind, number, body = await read_frame(reader)
+                if kind is Kind.CONFIG:  # nothing after it is taken before, so this process denies if that lasts
+                    await asyncio.to_thread(self._configure, body)
+                    stream.write(frame(Kind.ACK, number))
+                else:
+                    self._take(stream, kind, number, body)
+        except (OSError, asyncio.IncompleteReadError):
             raise
+        except PdpError as error:
+            # What could not be taken is not known here: the lease ends, and the next connection begins with everything.
+            _log.error("what the writer told could not be taken; nothing is decided here until it can: %s", error)
+            raise _NotTaken from None
+        except Exception:  # noqa: BLE001  # whatever it is, this process denies until it is over
+            _log.exception("what the writer told could not be taken; nothing is decided here until it can")
+            raise _NotTaken from None
         finally:
             self._stream = None
             stream.close()

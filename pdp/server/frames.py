@@ -22,6 +22,7 @@ class Kind(IntEnum):
     ASK = 9  # writer: the figures, please
     FIGURES = 10
     NOTE = 11  # either way: something to be known; it is not answered, and may be lost
+    CONFIG = 12  # writer: the configuration in force; its number is acknowledged once it is taken
 
 
 def frame(kind: Kind, number: int = 0, body: bytes = b"") -> bytes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pdp.errors import PdpError
@@ -20,6 +21,7 @@ from pdp.grants.reasons import Refused
 from pdp.grants.store import Consume, GrantStore, Record
 from pdp.record import Kind, Recorder, Step, SuspendAfter
 from pdp.server.changes import Changes
+from pdp.server.config import Config
 from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.shared_grants import SharedGrants, message
@@ -53,6 +55,8 @@ class GrantBook:
         self._parts = parts
         self._signing = SigningKeys(config, parts.clock())
         parts.reads = self._signing.read_again
+        parts.prepares(self._signing.prepare)
+        parts.prepares(self._prepare)
         self.bound_us = config.store.freshness  # in a follower too: each message says when the store was confirmed
         self.tasks: Tasks | None = None
         book: Book | None = None
@@ -107,6 +111,13 @@ class GrantBook:
         if self.tasks is None:
             raise PassOn
         self.tasks.book.consume(Plan(tuple(consumes)))
+
+    def _prepare(self, config: Config) -> Callable[[], None]:
+        def take() -> None:
+            if self.tasks is not None:
+                self.tasks.rules = replace(self.tasks.rules, environment=config.environment)
+
+        return take
 
     def moment(self) -> Moment:
         """When and by what a step is taken now."""

@@ -25,6 +25,7 @@ EDGE_CODES = {
     "unauthenticated": ("UNAUTHENTICATED", "who calls is not proven, or not any more"),
     "not_permitted": ("PERMISSION_DENIED", "who calls may not call this"),
     "revoked": ("PERMISSION_DENIED", "who calls was frozen or revoked: the workload, its certificate, trust domain or gate"),
+    "rights_changed": ("UNAVAILABLE", "what the caller of a stream may say or do was changed; it can begin anew"),
     "not_ready": ("UNAVAILABLE", "there is no policy, trust or store to decide by now"),
     "overloaded": ("RESOURCE_EXHAUSTED", "more calls are in work than may be"),
     "malformed": ("INVALID_ARGUMENT", "the call ended without a whole request"),
@@ -94,7 +95,7 @@ class Method:
     `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
     gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
     handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
-    decide by.
+    decide by. `names` is what a request is called, where its protocol says so inside it.
     """
 
     handle: Handle
@@ -105,6 +106,7 @@ class Method:
     writes: bool = False
     passes: bool = False
     when_ready: bool = True
+    names: Callable[[bytes], str | None] | None = None
 
     def overloaded(self, request: bytes) -> bytes | None:
         """The quick denial: the answer that says that there are too many calls, in the handler's own words."""

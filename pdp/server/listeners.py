@@ -51,7 +51,7 @@ async def bind(
     assert address is not None  # the configuration was checked
     names = [n for n, m in around.handlers.items() if m.service is None or m.service in listener.services]
     edge = Edge(around, _find_peer(listener, address, callers, own), names)
-    server = CallQueue(edge, around.limits, asyncio.get_running_loop(), shared=shared)
+    server = CallQueue(edge, asyncio.get_running_loop(), shared=shared)
     if isinstance(address, Unix):
         uid = os.geteuid() if listener.uid is None else listener.uid
         prepare_socket(address.path, uid)
@@ -86,8 +86,8 @@ def _named(call: Call) -> str | None:
 
 def _find_peer(listener: Listener, address: Tcp | Unix, callers: Callers, own: OwnCertificate | None) -> FindPeer:
     if isinstance(address, Unix):
-        user = callers.by_uid(os.geteuid() if listener.uid is None else listener.uid)
-        return lambda _: user
+        uid = os.geteuid() if listener.uid is None else listener.uid
+        return lambda _: callers.by_uid(uid)
     if own is None:
         return lambda call: callers.in_development(_named(call))
     trust_domain = listener.trust_domain

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from language import PolicyErrors, render
 from pdp.errors import PdpError
 from pdp.identity import NEVER
 from pdp.record import Recorder
@@ -15,38 +18,50 @@ from pdp.sdk.clock import Clock
 from pdp.sdk.engine import Engine
 from pdp.sdk.watch import Watch
 from pdp.server.callers import Callers
-from pdp.server.config import Config
+from pdp.server.config import Config, Origin
 from pdp.server.counters import Counters
 from pdp.server.development import trust_development
 from pdp.server.handlers import Deadline
 from pdp.server.peer import Peer
 from pdp.server.readiness import Readiness
 from pdp.server.state import NoState, State
+from pdp.server.telemetry import set_level
 from pdp.server.trust_sources import TrustSources
 from pdp.store.trust import Trust
 
+if TYPE_CHECKING:
+    from pdp.server.reloading import Reloading
+
 _log = logging.getLogger("pdp.record")
+_reload_log = logging.getLogger("pdp.reload")
+
+NOT_RELOADED = "not reloaded; what was in force stays so: %s"
 
 DENIALS = timedelta(minutes=1)
 
 #: (method, request, peer, deadline) -> answer
 Forward = Callable[[str, bytes, Peer, Deadline], bytes]
+#: Another configuration -> what puts it into force and cannot fail any more; PdpError where that cannot be.
+Prepare = Callable[[Config], Callable[[], None]]
 
 
 @dataclass(slots=True)
 class Parts:
     """`publish` tells all processes of a change of state, and returns when it is effective (`state.py`). Whoever makes the
-    handlers may set `state`, so that other processes can follow it, before the server starts."""
+    handlers may set `state`, so that other processes can follow it, before the server starts.
+
+    `config` is replaced whole while the server runs (`reloading.py`): who keeps something that was made of it makes that
+    again when it is another one, or is told by `prepares`."""
 
     config: Config
     worker: int
     clock: Callable[[], int]
     trust: Trust
     sources: TrustSources
-    callers: Callers
     engine: Engine
     readiness: Readiness
     counters: Counters
+    callers: Callers = field(init=False)
     recorder: Recorder | None = None
     state: State = field(default_factory=NoState)
     published_keys: Callable[[], bytes] | None = None  # the keys that sign handles, as JWKS
@@ -59,7 +74,13 @@ class Parts:
     started: int = 0
     record_figures: Callable[[], tuple[int, str, int]] | None = None  # last entry, its hash, entries lost
     watch: Watch | None = None
+    origin: Origin | None = None  # what the configuration was made from, where it can be made again
+    reloading: Reloading | None = None  # in the process that writes, once it serves
     _closers: list[Callable[[], object]] = field(default_factory=list)
+    _prepares: list[Prepare] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.callers = Callers(lambda: self.config, lambda: self.trust.current, self.clock)
 
     @property
     def writes(self) -> bool:
@@ -70,8 +91,45 @@ class Parts:
         if error is None:
             self.policy_since = self.clock()
 
+    def prepares(self, prepare: Prepare) -> None:
+        """Asked before another configuration is put into force; what it gives is called when all have been asked."""
+        self._prepares.append(prepare)
+
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """All of another configuration that may fail. What it gives puts it into force: trust first, which nobody can use
+        before the entries that name it, and `config` last."""
+        takes = [prepare(config) for prepare in self._prepares]
+
+        def take() -> None:
+            for each in takes:
+                each()
+            self.config = config
+
+        return take
+
     def reload(self) -> bool:
-        """Reads policies, data, trust and keys again; raises what keeps them from being put into force."""
+        """Reads everything again, in every process where this is the one that writes: the configuration, policies, data,
+        trust and keys. Raises what keeps them from being put into force; then all is as it was."""
+        changed = self.read_again() if self.reloading is None else self.reloading.reload(self.read_again)
+        if self.writes:
+            self.note(b'{"reload": true}')
+        return changed
+
+    def reload_aside(self) -> None:
+        """The same for whoever cannot wait, such as the loop: what fails is logged."""
+
+        def run() -> None:
+            try:
+                self.reload()
+            except PolicyErrors as errors:
+                _reload_log.error(NOT_RELOADED, "\n".join(render(each) for each in errors.diagnostics if each.is_error))
+            except PdpError as error:
+                _reload_log.error(NOT_RELOADED, error)
+
+        threading.Thread(target=run, name="pdp-reload", daemon=True).start()
+
+    def read_again(self) -> bool:
+        """Policies, data, trust and keys, in this process."""
         self.sources.ask()
         self.reads()
         changed = self.engine.reload()
@@ -80,6 +138,8 @@ class Parts:
         return changed
 
     def close(self) -> None:
+        if self.reloading is not None:
+            self.reloading.close()
         for close in reversed(self._closers):
             close()
 
@@ -88,8 +148,9 @@ class Parts:
         self._closers.append(close)
 
 
-def make_parts(config: Config, worker: int = 0) -> Parts:
-    """Reads policies and trust, and opens the record. PolicyErrors, or PdpError, where that cannot be."""
+def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) -> Parts:
+    """Reads policies and trust, and opens the record. PolicyErrors, or PdpError, where that cannot be. Without an `origin`
+    the configuration stays what it is."""
     if config.policies.path is None:
         raise PdpError("unsafe_configuration", "policies.path: without policies every answer is a denial")
     clock = Clock()
@@ -97,8 +158,9 @@ def make_parts(config: Config, worker: int = 0) -> Parts:
     engine = Engine.load(config.policies.path, denials=DENIALS, run_tests=config.policies.run_tests, clock=clock.now)
     sources = TrustSources(config, trust, clock.now)
     readiness, counters = Readiness(), Counters()
-    callers = Callers(config, lambda: trust.current, clock.now)
-    parts = Parts(config, worker, clock.now, trust, sources, callers, engine, readiness, counters)
+    parts = Parts(config, worker, clock.now, trust, sources, engine, readiness, counters, origin=origin)
+    parts.prepares(sources.prepare)
+    parts.prepares(lambda wanted: lambda: set_level(wanted.telemetry))
     parts.policy_since = parts.started = clock.now()
     sources.start()
     parts.closes(sources.close)
@@ -152,7 +214,7 @@ def _lacking_clock(clock: Clock) -> str | None:
 
 
 def _gauges(parts: Parts, clock: Clock) -> None:
-    counters, engine, trust, config = parts.counters, parts.engine, parts.trust, parts.config
+    counters, engine, trust = parts.counters, parts.engine, parts.trust
 
     def reload_failing() -> float:
         return float(parts.watch is not None and parts.watch.last_error is not None)
@@ -163,7 +225,7 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     def trust_left_s() -> float:
         """Time to fail-closed for trust: the least of all domains; 0 where one is missing."""
         bundles, now = trust.current.bundles, clock.now()
-        least = min((bundles[d].fresh_until_us if d in bundles else now for d in config.trust), default=NEVER)
+        least = min((bundles[d].fresh_until_us if d in bundles else now for d in parts.config.trust), default=NEVER)
         return float("inf") if least >= NEVER else max(0, least - now) / 1e6
 
     counters.gauge("policy_reload_failing", "1 when what stands on disk is not in force", reload_failing)

@@ -11,17 +11,21 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
+from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
+from pdp.server.handlers import Handlers
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
 from pdp.server.parts import Parts
 from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
+from pdp.server.reloading import KEPT, Reloading, take_told, told
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.tls import FilesCertificate, OwnCertificate, WorkloadApiCertificate
 from pdp.server.tracing import NO_TRACER, OpenTelemetryTracer
@@ -52,30 +56,32 @@ async def run_process(
     own = _own_certificate(parts)
     served = make(parts)
     services = {name.split("/")[1] for name in served}
-    handlers = {**served, **health_handlers(parts.readiness, services)}
+    handlers = {**served, **health_handlers(parts.readiness, services), **_reflection(config, services)}
     writer, following = None, None
 
     def revoked() -> Revocations:
         return parts.engine.snapshot.revoked
 
     if runtime is not None and parts.writes:
-        writer = Writer(runtime / CHANNEL, parts.state, handlers, parts.callers, threads, parts.noted, revoked)
+        where = runtime / CHANNEL
+        writer = Writer(where, parts.state, handlers, parts.callers, threads, parts.noted, revoked, lambda: told(parts))
         await writer.start()
         parts.publish, parts.note = writer.publish, writer.note
     elif runtime is not None:
-        following = Following(runtime / CHANNEL, parts.worker, parts.state, lambda: figures_of(parts.counters), parts.noted)
+        figures = partial(figures_of, parts.counters)
+        configure = partial(take_told, parts)
+        following = Following(runtime / CHANNEL, parts.worker, parts.state, figures, parts.noted, configure)
         await following.start()
         parts.note, parts.forward = following.note, following.forward
         parts.readiness.require("state", following.lease.lacking)
     around = Around(
         handlers,
-        config.limits,
+        lambda: parts.config,
         parts.readiness,
         parts.counters,
         threads,
         None if following is None else following.forward,
         OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
-        recheck_s=config.tls.recheck / 1e6,
         revoked=revoked,
     )
     trust, shared = parts.trust, config.workers > 1
@@ -88,10 +94,17 @@ async def run_process(
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
         admin, admin_address = await _admin(parts, writer)
+        if parts.writes and parts.origin is not None:
+            kept = None if runtime is None else runtime / KEPT
+            tell = _nothing if writer is None else writer.publish_config
+            # Aside: it looks at the file first, and may have something to tell, which goes over this loop.
+            parts.reloading = await asyncio.to_thread(Reloading, parts, parts.origin, kept, tell)
         gc.collect()
         gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it
         on_started(Started(tuple(b.address for b in bound), admin_address))
+        saying = asyncio.create_task(_each(BETWEEN_S, around.denials.flush))
         await stop.wait()
+        saying.cancel()
         parts.readiness.drain()
         around.ending.set()
         await asyncio.gather(*(b.stop(config.limits.drain / 1e6) for b in bound))
@@ -101,8 +114,27 @@ async def run_process(
         for closes in (admin, following, writer):
             if closes is not None:
                 await closes.close()
+        around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+def _reflection(config: Config, services: set[str]) -> Handlers:
+    if not (config.development.enabled and config.development.reflection):
+        return {}
+    from pdp.server.reflection import reflection_handlers
+
+    return reflection_handlers(services)
+
+
+def _nothing() -> None:
+    """There is no other process to be told."""
+
+
+async def _each(between_s: float, do: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(between_s)
+        do()
 
 
 async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

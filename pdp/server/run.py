@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pdp.server.config import Config
+from pdp.server.config import Config, Origin
 from pdp.server.development import warning, with_domain
 from pdp.server.notify import notify
 from pdp.server.telemetry import start_logs, start_metrics
 
 
-async def run(config: Config, say: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or SIGINT. `say` is for the person who started it."""
+async def run(origin: Origin, say: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT, and reads everything again at SIGHUP. `say` is for the person who started it."""
+    config = origin.started
     runtime = Path(tempfile.mkdtemp(prefix="pdp-"))  # 0700: ours alone
     try:
         if config.development.enabled:
@@ -34,17 +35,22 @@ async def run(config: Config, say: Callable[[str], None]) -> None:
             notify("READY=1")
 
         start_logs(config.telemetry, 0)
-        await (_several if config.workers > 1 else _one)(config, runtime, stop, started)
+        await (_several if config.workers > 1 else _one)(config, origin, runtime, stop, started)
         notify("STOPPING=1")
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
 
 
-async def _one(config: Config, _: Path, stop: asyncio.Event, started: Callable[[dict[str, Any]], None]) -> None:
-    from pdp.server.parts import make_parts
+_Told = Callable[[dict[str, Any]], None]
+
+
+async def _one(config: Config, origin: Origin, _: Path, stop: asyncio.Event, started: _Told) -> None:
+    from pdp.server.parts import Parts, make_parts
     from pdp.server.process import Started, run_process
 
-    parts = make_parts(config)
+    parts: Parts  # the signal is taken by the loop, so not before there are parts
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: parts.reload_aside())
+    parts = make_parts(config, origin=origin)
     if config.telemetry.metrics:
         start_metrics(parts.counters, 0)
 
@@ -54,7 +60,9 @@ async def _one(config: Config, _: Path, stop: asyncio.Event, started: Callable[[
     await run_process(parts, None, stop, told)
 
 
-async def _several(config: Config, runtime: Path, stop: asyncio.Event, started: Callable[[dict[str, Any]], None]) -> None:
+async def _several(config: Config, origin: Origin, runtime: Path, stop: asyncio.Event, started: _Told) -> None:
     from pdp.server.supervisor import Supervisor
 
-    await Supervisor(config, runtime).run(stop, started)
+    supervisor = Supervisor(config, runtime, origin=origin)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
+    await supervisor.run(stop, started)

@@ -37,6 +37,22 @@ class SigningKeys:
         for error in self._read():
             raise error
 
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """Reads the keys of the issuers that another configuration has; PdpError where that cannot be."""
+        files = _people_files(config)
+        states = [state_of(each) for each in files]
+        try:
+            people = read_people(config)
+        except BadKeys as error:
+            raise PdpError("invalid_file", f"people: {error}") from None
+
+        def take() -> None:
+            with self._reading:
+                self._config, self.people = config, people
+                self._states["people"] = states
+
+        return take
+
     def read_again(self) -> None:
         """What has changed since; costs a look at each file."""
         for error in self._read():
@@ -46,7 +62,7 @@ class SigningKeys:
         with self._reading:
             return [
                 *self._if_changed("issuer", [self._folder / FILE], self._read_issuer),
-                *self._if_changed("people", [p.keys for p in self._config.people.values() if p.keys], self._read_people),
+                *self._if_changed("people", _people_files(self._config), self._read_people),
             ]
 
     def _if_changed(self, name: str, files: list[Path], read: Callable[[], None]) -> list[Exception]:
@@ -71,6 +87,10 @@ class SigningKeys:
 def keys_folder(config: Config) -> Path:
     assert config.store.path is not None
     return config.store.keys if config.store.keys is not None else config.store.path.parent / "keys"
+
+
+def _people_files(config: Config) -> list[Path]:
+    return [people.keys for people in config.people.values() if people.keys is not None]
 
 
 def read_people(config: Config) -> Mapping[str, Issuer]:

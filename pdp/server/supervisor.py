@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError
-from pdp.server.config import Config, Tcp, parse_address, show_config
+from pdp.server.config import Config, Origin, Tcp, parse_address, show_config
 
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
 _BEYOND_DRAIN_S = 5.0
@@ -37,8 +37,11 @@ class WorkerFailed(PdpError):
 
 
 class Supervisor:
-    def __init__(self, config: Config, runtime: Path, program: str = "pdp.server.worker") -> None:
-        self._runtime, self._program = runtime, program
+    def __init__(
+        self, config: Config, runtime: Path, program: str = "pdp.server.worker", origin: Origin | None = None
+    ) -> None:
+        self._runtime, self._program, self._origin = runtime, program, origin
+        self._up: set[int] = set()  # who has said that it listens, and has not ended
         self._reserved: list[socket.socket] = []
         self._config = self._reserve(config)
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -67,6 +70,14 @@ class Supervisor:
             for reserved in self._reserved:
                 reserved.close()
 
+    def reload(self) -> None:
+        """The process that writes reads everything again, and tells the others."""
+        if 0 not in self._up:
+            _log.error("not reloaded: worker 0 is being started")
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._processes[0].send_signal(signal.SIGHUP)
+
     async def _start(self, number: int) -> dict[str, Any]:
         """Starts a process and waits until it listens; WorkerFailed when it ends before that."""
         pipe = asyncio.subprocess.PIPE
@@ -76,13 +87,18 @@ class Supervisor:
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(OSError):
-            process.stdin.write(json.dumps(json.loads(show_config(self._config))).encode() + b"\n")
+            process.stdin.write(json.dumps(self._begins_with()).encode() + b"\n")
             await process.stdin.drain()
         line = await process.stdout.readline()
         if not line:
             raise WorkerFailed(number, await process.wait())
         told: dict[str, Any] = json.loads(line)
+        self._up.add(number)
         return told
+
+    def _begins_with(self) -> dict[str, Any]:
+        origin = None if self._origin is None else self._origin.as_json()
+        return {"config": json.loads(show_config(self._config)), "origin": origin}
 
     async def _keep(self, number: int) -> None:
         """Starts a process again whenever it ends, at once the first time, then with growing pauses."""
@@ -90,6 +106,7 @@ class Supervisor:
         while True:
             began = asyncio.get_running_loop().time()
             status = await self._processes[number].wait()
+            self._up.discard(number)
             if self._ending:
                 return
             _log.error("worker %d ended with %d, and is started again", number, status)

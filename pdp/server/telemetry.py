@@ -17,7 +17,7 @@ from pdp.server.config import Telemetry
 from pdp.server.counters import Counters
 
 #: What a log entry may carry besides its words, when the code that logs has it.
-FIELDS = ("method", "code", "correlation", "worker", "peer")
+FIELDS = ("method", "code", "correlation", "worker", "peer", "left_out")
 
 
 _GRPC = "grpc._cython.cygrpc"
@@ -65,7 +65,11 @@ def start_logs(telemetry: Telemetry, worker: int) -> None:
     root.handlers[:] = [handler]
     logging.getLogger("watchfiles").setLevel("WARNING")  # it tells of each file that changes
     logging.getLogger(_GRPC).addFilter(_CALLERS_BYTES)  # adding it again adds nothing
-    root.setLevel(telemetry.log_level.value.upper())
+    set_level(telemetry)
+
+
+def set_level(telemetry: Telemetry) -> None:
+    logging.getLogger().setLevel(telemetry.log_level.value.upper())
 
 
 def start_metrics(counters: Counters, worker: int, meter: Any = None) -> None:

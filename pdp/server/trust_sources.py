@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError
-from pdp.identity import parse_workload_id
+from pdp.identity import Refused, TrustBundle, parse_workload_id
 from pdp.server.config import Config, Domain
 from pdp.store.trust import EndpointSource, FileSource, Source, SpiffeServer, Trust, WebServer, refresh
 
@@ -34,9 +34,10 @@ class TrustSources:
 
     def __init__(self, config: Config, trust: Trust, clock: Callable[[], int]) -> None:
         self._trust, self._clock = trust, clock
-        self._domains = tuple(config.trust)
-        self._sources = [s for name, domain in config.trust.items() if (s := source_of(name, domain)) is not None]
-        self._due_us = dict.fromkeys((s.name for s in self._sources), 0)
+        self._domains: Mapping[str, Domain] = config.trust
+        self._sources = {n: s for n, domain in config.trust.items() if (s := source_of(n, domain)) is not None}
+        self._asking = threading.Lock()  # also held while there come to be other sources
+        self._due_us: dict[str, int] = {}
         self._states: dict[str, object] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="pdp-trust", daemon=True)
@@ -48,7 +49,8 @@ class TrustSources:
             def told(event: Event) -> None:
                 _log.warning("the Workload API: %s %s %s", event.stream, event.code, event.message)
 
-            self.workload_api = WorkloadApi(config.tls.workload_api, trust, clock=clock, report=told)
+            socket, wanted = config.tls.workload_api, _of_workload_api(config.trust)
+            self.workload_api = WorkloadApi(socket, trust, clock=clock, report=told, domains=wanted)
 
     def start(self) -> None:
         """Asks every source once, then goes on in a thread. What cannot be read now may come later."""
@@ -78,22 +80,61 @@ class TrustSources:
 
     def ask(self) -> None:
         """Asks the sources that are due."""
-        for source in self._sources:
-            now = self._clock()
-            if isinstance(source, FileSource):
-                state = state_of(source.path)
-                if self._states.get(source.name) == state and source.name not in self.problems:
-                    continue
-                self._states[source.name] = state
-            elif now < self._due_us[source.name]:
-                continue
-            told = refresh(source, self._trust, now)
-            self._due_us[source.name] = told.again_us
-            if told.code is None:
-                self.problems.pop(source.name, None)
-            elif self.problems.get(source.name) != told.code:
-                self.problems[source.name] = told.code
-                _log.error("a trust bundle was not read; what was trusted stays until it is stale: %s", told.message)
+        for name, source in tuple(self._sources.items()):
+            with self._asking:
+                if self._sources.get(name) is source:  # it may have been taken away meanwhile
+                    self._ask(name, source)
+
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """Reads what is new or has another source; PdpError where that cannot be. What it gives puts that into the place of
+        what is trusted now, with nothing of the domains that are gone."""
+        now, before, wanted = self._clock(), self._domains, config.trust
+        other = {name: domain for name, domain in wanted.items() if before.get(name) != domain}
+        sources = {name: s for name, domain in other.items() if (s := source_of(name, domain)) is not None}
+        bundles = [bundle for name, source in sources.items() for bundle in self._read(name, source, now)]
+        for name in _of_workload_api(other):
+            if self.workload_api is None or not self.workload_api.knows(name):
+                raise PdpError("trust_unavailable", f"trust[{name}]: the Workload API has told nothing of it")
+
+        def take() -> None:
+            gone = [name for name in before if name not in wanted or name in other]
+            with self._asking:
+                self._sources = {**{n: s for n, s in self._sources.items() if n not in gone}, **sources}
+                self._domains = wanted
+                for name in (*gone, *sources):
+                    self._states.pop(name, None)
+                    self._due_us.pop(name, None)
+                    self.problems.pop(name, None)
+                if self.workload_api is not None:  # what it says meanwhile is of no domain that is about to change
+                    self.workload_api.want([name for name in _of_workload_api(before) if name not in gone])
+                self._trust.exchange(gone, bundles)
+                if self.workload_api is not None:
+                    self.workload_api.want(_of_workload_api(wanted))
+
+        return take
+
+    def _read(self, name: str, source: Source, now: int) -> tuple[TrustBundle, ...]:
+        try:
+            return source.read(self._trust.current, now)
+        except (Refused, PdpError) as problem:
+            raise PdpError("trust_unavailable", f"trust[{name}]: {problem}") from None
+
+    def _ask(self, name: str, source: Source) -> None:
+        now = self._clock()
+        if isinstance(source, FileSource):
+            state = state_of(source.path)
+            if self._states.get(name) == state and name not in self.problems:
+                return
+            self._states[name] = state
+        elif now < self._due_us.get(name, 0):
+            return
+        told = refresh(source, self._trust, now)
+        self._due_us[name] = told.again_us
+        if told.code is None:
+            self.problems.pop(name, None)
+        elif self.problems.get(name) != told.code:
+            self.problems[name] = told.code
+            _log.error("a trust bundle was not read; what was trusted stays until it is stale: %s", told.message)
 
     def _follow(self) -> None:
         while not self._closing.wait(_LOOK_US / 1e6):
@@ -103,6 +144,10 @@ class TrustSources:
                 _log.error("trust bundles were not looked at: %s", error)
             except Exception:  # noqa: BLE001  # what is trusted goes stale if this goes on; the thread must not end
                 _log.exception("trust bundles were not looked at")
+
+
+def _of_workload_api(domains: Mapping[str, Domain]) -> list[str]:
+    return [name for name, domain in domains.items() if domain.workload_api]
 
 
 def state_of(path: Path) -> object:

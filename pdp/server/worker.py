@@ -1,7 +1,8 @@
 """One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
 
-It says on standard output what it listens on, once it does. It ends on SIGTERM, and when standard input is closed: whoever
-started it is gone then, and nobody would start it again.
+Where another one was put into force since the server started, that counts; it is kept in the folder of this run. What it
+listens on is said on standard output, once it does. It ends on SIGTERM, and when standard input is closed: whoever started
+it is gone then, and nobody would start it again.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from pathlib import Path
 
 from language import PolicyErrors, render
 from pdp.errors import PdpError
-from pdp.server.config import Config, read_config
-from pdp.server.parts import make_parts
+from pdp.server.config import Config, Origin, read_config
+from pdp.server.parts import Parts, make_parts
 from pdp.server.process import Started, run_process
+from pdp.server.reloading import KEPT, kept_config
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.telemetry import start_logs, start_metrics
 
 
 def main(arguments: list[str], make: MakeHandlers = make_handlers) -> int:
     worker, runtime = int(arguments[0]), Path(arguments[1])
-    config = read_config(json.loads(sys.stdin.readline()), Path("/"))
+    told = json.loads(sys.stdin.readline())
+    config = read_config(told["config"], Path("/"))
+    origin = None if told["origin"] is None else Origin.from_json(told["origin"])
     try:
-        asyncio.run(serve(config, worker, runtime, make))
+        asyncio.run(serve(kept_config(runtime / KEPT, config), origin, worker, runtime, make))
     except PolicyErrors as errors:
         print("\n".join(render(d) for d in errors.diagnostics if d.is_error), file=sys.stderr)
         return 3
@@ -36,13 +40,16 @@ def main(arguments: list[str], make: MakeHandlers = make_handlers) -> int:
     return 0
 
 
-async def serve(config: Config, worker: int, runtime: Path, make: MakeHandlers) -> None:
+async def serve(config: Config, origin: Origin | None, worker: int, runtime: Path, make: MakeHandlers) -> None:
     start_logs(config.telemetry, worker)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
-    parts = make_parts(config, worker)
+    parts: Parts
+    if worker == 0:  # the signal is taken by the loop, so not before there are parts
+        loop.add_signal_handler(signal.SIGHUP, lambda: parts.reload_aside())
+    parts = make_parts(config, worker, origin)
     if config.telemetry.metrics:
         start_metrics(parts.counters, worker)
     await run_process(parts, runtime, stop, _tell, make)

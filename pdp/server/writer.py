@@ -58,7 +58,10 @@ class Writer:
         threads: ThreadPoolExecutor,
         noted: Callable[[bytes], None] = lambda _: None,
         revoked: Callable[[], Revocations] = Revocations,
+        config: Callable[[], bytes] = bytes,
     ) -> None:
+        """`config` is the configuration in force; nothing, where there is only one that it can be."""
+        self._config = config
         self._path, self._state, self._noted, self._revoked = path, state, noted, revoked
         self._handlers, self._callers, self._threads = handlers, callers, threads
         self._followers: dict[int, Follower] = {}
@@ -90,7 +93,12 @@ class Writer:
         """Called by the handler that made a change, in its thread, before it acknowledges: returns when the change is
         effective in every process, or that process denies."""
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._publish(change), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._publish(Kind.CHANGE, change), self._loop).result()
+
+    def publish_config(self) -> None:
+        """The same of another configuration, after it was taken here."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._publish(Kind.CONFIG, self._config()), self._loop).result()
 
     def note(self, raw: bytes) -> None:
         """Tells all others something, from any thread, and does not wait."""
@@ -116,17 +124,19 @@ class Writer:
     def followers(self) -> int:
         return len(self._followers)
 
-    async def _publish(self, change: bytes) -> None:
+    async def _publish(self, kind: Kind, change: bytes) -> None:
         number = next(self._changes)
         told = list(self._followers.values())
         for follower in told:
-            follower.send(frame(Kind.CHANGE, number, change))
-        sent_at = time.monotonic()
+            follower.send(frame(kind, number, change))
+        sent_at, quiet_after = time.monotonic(), self._quiet_after
 
         def waiting_until() -> float:
-            """Who is not connected may rely on a lease still, and so may one that has not said that it has the change."""
-            lags = any(f.acked < number and self._followers.get(f.number) is f for f in told)
-            return max(self._quiet_after, sent_at + LEASE_S if lags else 0.0)
+            """Who was not connected may rely on a lease still, and so may one that has not said that it has the change, or
+            went away before. Who comes from now on begins with the change: so nobody is waited for longer than a lease, also
+            not one that comes and goes."""
+            lags = any(f.acked < number for f in told)
+            return max(quiet_after, sent_at + LEASE_S if lags else 0.0)
 
         async with self._moved:
             while (left_s := waiting_until() - time.monotonic()) > 0:
@@ -150,6 +160,7 @@ class Writer:
             follower = Follower(number, stream)
             # No await in between: what is published after this snapshot reaches this follower after it.
             self._followers[number] = follower
+            follower.send(frame(Kind.CONFIG, body=self._config()))
             follower.send(frame(Kind.SNAPSHOT, body=_moment() + self._state.snapshot()))
             while True:
                 await self._take(follower, *await read_frame(reader))

@@ -21,6 +21,7 @@ class Standing:
     issuer_keys: IssuerKeys | None = None  # None: no grants are accepted
     people: Mapping[str, Issuer] = field(default_factory=dict)
     grants_bound_us: int = FOREVER  # for how long the store's word is relied on after it was confirmed
+    configured: object = None  # what callers may say and be told, and where we are: another one is another object
     epoch: str = ""  # names all of this but how fresh it is, for those who use an answer again
 
     def decides_as(self, before: Standing) -> bool:
@@ -33,6 +34,7 @@ class Standing:
             and self.issuer_keys is before.issuer_keys
             and self.people is before.people
             and self.grants_bound_us == before.grants_bound_us
+            and self.configured is before.configured
         )
 
     @property

@@ -85,11 +85,16 @@ def unavailable(reason: str) -> Answer:
     return _UNAVAILABLE.get(reason, _UNAVAILABLE["internal"])
 
 
-def at_edge(code: str) -> Answer:
+def at_edge(code: str, correlation: str | None = None) -> Answer:
     """The denial of a call that ended before anybody read it, by the code that a server's edge has for it. Total."""
     if code in ("unauthenticated", "not_permitted"):
-        return refuse(Unfit("unknown_gate"))
-    return refuse(Unfit(code)) if code in ("too_large", "revoked") else unavailable(code)
+        return refuse(Unfit("unknown_gate"), correlation)
+    if code in ("too_large", "revoked"):
+        return refuse(Unfit(code), correlation)
+    if correlation is None:
+        return unavailable(code)
+    reason = code if code in UNAVAILABLE_REASONS else "internal"
+    return _failed(reason, UNAVAILABLE_REASONS[reason], correlation)
 
 
 # ---- allow
@@ -194,12 +199,14 @@ def _usual(status: int, reason: str) -> bytes:
     return bytes(denied.SerializeToString())
 
 
-def _failed(reason: str, says: str) -> Answer:
+def _failed(reason: str, says: str, correlation: str | None = None) -> Answer:
     """Code 13 with `error_response`. An Envoy that does not know that field goes by the code, which says no as well."""
     response = _CheckResponse()
     response.status.code = INTERNAL
     response.status.message = reason
     _fill(response.error_response, UNAVAILABLE, reason, {"reason": reason, "because": says})
+    if correlation is not None:
+        _overwrite(response.error_response.headers, "pdp-correlation-id", correlation)
     return _whole(response.SerializeToString(), _FAILED)
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from pdp.wire._gen import envoy, pdp_v1
 
-__all__ = ["ENVOY", "PDP", "DecodeError", "Messages"]
+__all__ = ["ENVOY", "PDP", "PDP_FILES", "DecodeError", "Messages"]
 
 
 class Messages:
@@ -39,5 +39,7 @@ class Messages:
             raise AttributeError(full_name) from None
 
 
+#: The files of `pdp.v1`, with those that they need.
+PDP_FILES = tuple(FileDescriptorSet.FromString(pdp_v1.DESCRIPTORS).file)
 PDP = Messages(pdp_v1.DESCRIPTORS, "pdp.v1")
 ENVOY = Messages(envoy.DESCRIPTORS, "envoy.service.auth.v3")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pdp.server.config.addresses import Tcp, Unix, parse_address
+from pdp.server.config.change import refuse_restart, reloaded_settings, with_reloaded
 from pdp.server.config.load import load_config
+from pdp.server.config.origin import Origin
 from pdp.server.config.problems import BadConfig, Problem
 from pdp.server.config.read import read_config
 from pdp.server.config.sections import Config, Domain, Limits, Listener, Pep, Service, Telemetry
@@ -17,6 +19,7 @@ __all__ = [
     "Domain",
     "Limits",
     "Listener",
+    "Origin",
     "Pep",
     "Problem",
     "Service",
@@ -27,6 +30,9 @@ __all__ = [
     "load_config",
     "parse_address",
     "read_config",
+    "refuse_restart",
     "refuse_unsafe",
+    "reloaded_settings",
     "show_config",
+    "with_reloaded",
 ]

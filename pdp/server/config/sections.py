@@ -26,12 +26,13 @@ def seconds(number: float) -> DurationUs:
     return DurationUs(int(number * SECOND_US))
 
 
-def _setting(what: str, default: Any) -> Any:
-    return field(default=default, metadata={"what": what})
+def _setting(what: str, default: Any, *, reloads: bool = False) -> Any:
+    """`reloads`: a process that runs takes a change of it (`change.py`)."""
+    return field(default=default, metadata={"what": what, "reloads": reloads})
 
 
-def _nothing(what: str) -> Any:
-    return field(default_factory=lambda: MappingProxyType({}), metadata={"what": what})
+def _nothing(what: str, *, reloads: bool = False) -> Any:
+    return field(default_factory=lambda: MappingProxyType({}), metadata={"what": what, "reloads": reloads})
 
 
 class Service(StrEnum):
@@ -64,7 +65,9 @@ class Tls:
     certificate: Path | None = _setting("our X509-SVID in PEM, leaf first", None)
     key: Path | None = _setting("its private key in PEM, readable by its owner alone", None)
     workload_api: str | None = _setting("the socket of the SPIFFE Workload API, `unix:///PATH`", None)
-    recheck: DurationUs = _setting("how often files are looked at, and open connections verified again", seconds(5))
+    recheck: DurationUs = _setting(
+        "how often files are looked at, and open connections verified again", seconds(5), reloads=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +157,13 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Limits:
     message_bytes: int = _setting("the largest request", 256 * 1024)
-    concurrent: int = _setting("calls in work at one time in a process; more are denied as overloaded", 1024)
-    waiting: int = _setting("of those, calls that wait for a thread, such as steps of grants", 64)
-    streams: int = _setting("streams open at one time in a process", 256)
+    concurrent: int = _setting("calls in work at one time in a process; more are denied as overloaded", 1024, reloads=True)
+    waiting: int = _setting("of those, calls that wait for a thread, such as steps of grants", 64, reloads=True)
+    streams: int = _setting("streams open at one time in a process", 256, reloads=True)
     calls_per_connection: int = _setting("calls in work at one time on a connection", 1024)
     metadata_bytes: int = _setting("the largest metadata of a call", 16 * 1024)
-    deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1))
-    step_deadline: DurationUs = _setting("the same for calls that wait, such as steps of grants", seconds(5))
+    deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1), reloads=True)
+    step_deadline: DurationUs = _setting("the same for calls that wait, such as steps of grants", seconds(5), reloads=True)
     drain: DurationUs = _setting("how long calls in work may go on after SIGTERM", seconds(10))
     idle: DurationUs = _setting("connections on which nothing happens are closed after this", seconds(300))
     connection_age: DurationUs = _setting("connections are asked to begin anew after this", seconds(3600))
@@ -181,7 +184,7 @@ class LogLevel(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     log_format: LogFormat = _setting("one line of text, or one JSON object, for each thing logged", LogFormat.JSON)
-    log_level: LogLevel = _setting("what is less than this is not logged", LogLevel.INFO)
+    log_level: LogLevel = _setting("what is less than this is not logged", LogLevel.INFO, reloads=True)
     traces: bool = _setting("spans by OpenTelemetry, as its own environment variables say", False)
     metrics: bool = _setting("the same figures as on the admin port also by OpenTelemetry", False)
 
@@ -191,7 +194,7 @@ class Development:
     enabled: bool = _setting("a trust domain and keys made for this run, and callers without a certificate", False)
     trust_domain: str = _setting("its name", "dev.test")
     ca: Path | None = _setting("a folder that `pdp dev ca` made, or that is made; one for this run if not given", None)
-    reflection: bool = _setting("gRPC reflection", False)
+    reflection: bool = _setting("gRPC reflection of `pdp.v1` and health; it needs the extra `reflection`", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +202,23 @@ class Config:
     """The whole of it. `Config()` is what `pdp serve` runs without a configuration, once development is switched on."""
 
     name: str | None = _setting("our own SPIFFE ID; `spiffe://DOMAIN/pdp` of the first listener if not given", None)
-    environment: str | None = _setting("stamped on every grant that is given here, and asked for at each check", None)
+    environment: str | None = _setting(
+        "stamped on every grant that is given here, and asked for at each check", None, reloads=True
+    )
     listen: tuple[Listener, ...] = _setting("where calls are taken", (Listener(),))
     admin: Admin = _setting("metrics and health over HTTP", Admin())
     workers: int = _setting("processes that share the port", 1)
     tls: Tls = _setting("our own certificate", Tls())
-    trust: Mapping[str, Domain] = _nothing("by trust domain: where its bundle comes from")
-    peps: Mapping[str, Pep] = _nothing("by SPIFFE ID, or `uid:NUMBER` on a Unix socket: what a gate may assert")
-    roles: Mapping[Service, tuple[str, ...]] = _nothing("by service: who may call it, as SPIFFE patterns or `uid:NUMBER`")
+    trust: Mapping[str, Domain] = _nothing("by trust domain: where its bundle comes from", reloads=True)
+    peps: Mapping[str, Pep] = _nothing(
+        "by SPIFFE ID, or `uid:NUMBER` on a Unix socket: what a gate may assert", reloads=True
+    )
+    roles: Mapping[Service, tuple[str, ...]] = _nothing(
+        "by service: who may call it, as SPIFFE patterns or `uid:NUMBER`", reloads=True
+    )
     policies: Policies = _setting("what decides", Policies())
     store: Store = _setting("tasks and grants", Store())
-    people: Mapping[str, People] = _nothing("by issuer: whose tokens name users and approvers")
+    people: Mapping[str, People] = _nothing("by issuer: whose tokens name users and approvers", reloads=True)
     record: Record = _setting("the decision record", Record())
     limits: Limits = _setting("what is refused for being too much", Limits())
     telemetry: Telemetry = _setting("logs, traces and metrics", Telemetry())

@@ -11,7 +11,7 @@ from pdp.errors import PdpError
 from pdp.grants.grant import State
 from pdp.grants.reasons import Refused
 from pdp.server.calling import caller_of
-from pdp.server.config import Service
+from pdp.server.config import BadConfig, Service
 from pdp.server.desk import Desk
 from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.peer import Peer
@@ -130,12 +130,13 @@ def _tasks(desk: Desk) -> tuple[Tasks, Moment]:
 
 
 def _reload(desk: Desk) -> tuple[bool, list[str]]:
-    """Here, in the process that writes; the others are told when it went well, and do the same."""
+    """Here, in the process that writes, and from there in the others."""
     try:
         changed = desk.parts.reload()
     except PolicyErrors as errors:
         return False, [render(each) for each in errors.diagnostics if each.is_error]
+    except BadConfig as error:
+        return False, [f"{error.code}: {each}" for each in error.problems]
     except PdpError as error:
         return False, [str(error)]
-    desk.parts.note(b'{"reload": true}')
     return changed, []

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-
 from pdp.errors import PdpError
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS
 from pdp.model.gates import Gate
 from pdp.server.config import Service
 from pdp.server.desk import Desk
-from pdp.server.handlers import Deadline, Handlers, Method
+from pdp.server.handlers import Deadline, Handlers, Method, edge_refusal
 from pdp.server.peer import Peer
 from pdp.service.check import Answer
 from pdp.wire import envoy_answer
 from pdp.wire.envoy import correlation_in, read_check
 from pdp.wire.envoy_answer import Told
 from pdp.wire.refusals import Unfit
-
-_log = logging.getLogger("pdp.server")
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -39,16 +35,16 @@ def envoy_handlers(desk: Desk) -> Handlers:
         except PdpError as error:
             if error.code == "invalid_request":
                 return envoy_answer.refuse(Unfit("malformed_value", error.message), ask.correlation)
-            _log.error("a gate was told that nothing can be decided: %s", error)
-            return envoy_answer.unavailable("not_ready")
+            raise edge_refusal("not_ready", str(error)) from None
         return _answered(answer, gate, ask.consumed, ask.correlation)
 
-    return {CHECK: Method(check, Service.DECISION, refused, for_gates=True, passes=True)}
+    return {CHECK: Method(check, Service.DECISION, refused, for_gates=True, passes=True, names=correlation_in)}
 
 
 def refused(raw: bytes, code: str) -> bytes:
-    """A whole denial for what ended before it was decided, whatever the request was."""
-    return envoy_answer.at_edge(code)
+    """A whole denial for what ended before it was decided, whatever the request was. It is called what the request is, where
+    that can be read."""
+    return envoy_answer.at_edge(code, correlation_in(raw))
 
 
 def _answered(answer: Answer, gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:

@@ -57,6 +57,20 @@ class Trust:
 
         self._swap(change)
 
+    def exchange(self, withdraw: Iterable[str], bundles: Iterable[TrustBundle]) -> None:
+        """An operator's other configuration, in one step: nothing of the domains withdrawn is trusted, and the bundles stand
+        where they do, whatever source the domains had before."""
+        gone, told = tuple(withdraw), tuple(bundles)
+
+        def change(store: TrustStore) -> TrustStore:
+            for domain in (*gone, *(bundle.trust_domain for bundle in told)):
+                store = store.without(domain)
+            for bundle in told:
+                store = store.with_bundle(bundle)
+            return store
+
+        self._swap(change)
+
     def bound_source(self, source: str, fresh_until_us: int) -> None:
         """The source fell silent: what it said may be relied on until then, and no longer than before."""
 

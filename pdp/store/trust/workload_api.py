@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,10 @@ class WorkloadApi:
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         options: Options = STRICT,
         stale_us: int | None = None,
+        domains: Collection[str] | None = None,
     ) -> None:
+        """`domains` are those whose bundles are taken; all that it tells of where none are named."""
+        self._domains = None if domains is None else frozenset(domains)
         self._target = _target(socket)
         self._trust = trust
         self._report = report
@@ -79,6 +82,19 @@ class WorkloadApi:
         """Our own SVIDs of now, the default one first; none before the first message or after a denial."""
         state = self._x509
         return () if state is None else state.own
+
+    def knows(self, trust_domain: str) -> bool:
+        """Whether it has told a bundle of this domain, wanted or not."""
+        x509, tokens = self._x509, self._tokens
+        return (x509 is not None and trust_domain in x509.authorities) or (
+            tokens is not None and trust_domain in tokens.keys
+        )
+
+    def want(self, domains: Collection[str]) -> None:
+        """From now on the bundles of these domains are taken, and of no others."""
+        with self._told:
+            self._domains = frozenset(domains)
+            self._put(self._x509, self._tokens, self._silent)
 
     def start(self) -> None:
         self._channel = grpc.insecure_channel(
@@ -181,11 +197,15 @@ class WorkloadApi:
         """Both streams together are the state of this source. A domain keeps one bundle, made of what each says; it is as
         fresh as can be while both are up, and bounded by one that is down."""
         silent = {name: bound_us for name, bound_us in self._silent.items() if name != stream}
-        self._retrieved_us = max(self._retrieved_us + 1, self._clock())
-        fresh_until_us = min(silent.values(), default=NEVER)
-        self._trust.replace_source(SOURCE, _bundles(x509, tokens, self._retrieved_us, fresh_until_us))
+        self._put(x509, tokens, silent)
         self._x509, self._tokens, self._silent = x509, tokens, silent
         self._told.notify_all()
+
+    def _put(self, x509: X509State | None, tokens: TokenState | None, silent: Mapping[str, int]) -> None:
+        self._retrieved_us = max(self._retrieved_us + 1, self._clock())
+        told = _bundles(x509, tokens, self._retrieved_us, min(silent.values(), default=NEVER))
+        wanted = self._domains
+        self._trust.replace_source(SOURCE, (b for b in told if wanted is None or b.trust_domain in wanted))
 
 
 def _bundles(

@@ -7,16 +7,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from opentelemetry import trace
 
 from pdp.server.counters import BUCKETS_S, Counters
+from pdp.server.denials import Denials
 from pdp.server.edge import Around
 from pdp.server.prometheus import figures_of, prometheus_text
 from pdp.server.telemetry import CallersBytes, JsonLines, start_metrics
 from pdp.server.tracing import OpenTelemetryTracer
 from tests.pdp.server.raw import Raw
-from tests.pdp.server.world import call, channel, development, refused, running
+from tests.pdp.server.world import call, channel, development, refused, running, wait_until
 
 
 def test_figures_of_processes_are_added_up() -> None:
@@ -60,6 +62,93 @@ def test_bytes_of_a_caller_do_not_fill_the_log(tmp_path: Path, caplog: pytest.Lo
             logger.removeFilter(left_out)
         assert any(record.name == logger.name for record in caplog.records) != added
     assert left_out.filter(logging.makeLogRecord({"msg": "something else"}))
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What was logged of denials, as it is written."""
+    lines = [json.loads(JsonLines(0).format(r)) for r in caplog.records if r.name == "pdp.server"]
+    return [{k: v for k, v in line.items() if k not in ("at", "logger", "worker", "level")} for line in lines]
+
+
+def test_a_flood_of_denials_is_a_line_a_second_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now, asked = [100.0], []
+    denials = Denials(lambda: now[0])
+
+    def tell(code: str, number: int) -> None:
+        def correlation() -> str:
+            asked.append(number)
+            return f"r{number}"
+
+        denials.tell(code, "/m", "why", correlation)
+
+    for number in range(1000):
+        tell("overloaded", number)
+    tell("not_ready", 1000)
+    denials.flush()
+    assert asked == [0, 1000]  # nobody looks into a request of which nothing is said
+    now[0] = 101.0
+    tell("overloaded", 1001)
+    now[0] = 102.5
+    tell("overloaded", 1002)
+    tell("overloaded", 1003)
+    denials.flush()
+    now[0] = 103.5
+    denials.flush()
+    denials.flush()
+    first = "a call was denied at the edge: "
+    assert said(caplog) == [
+        {"message": f"{first}overloaded: why", "code": "overloaded", "method": "/m", "correlation": "r0"},
+        {"message": f"{first}not_ready: why", "code": "not_ready", "method": "/m", "correlation": "r1000"},
+        {
+            "message": f"{first}overloaded: why",
+            "code": "overloaded",
+            "method": "/m",
+            "correlation": "r1001",
+            "left_out": 999,
+        },
+        {"message": f"{first}overloaded: why", "code": "overloaded", "method": "/m", "correlation": "r1002"},
+        {"message": "more calls were denied at the edge: overloaded", "code": "overloaded", "left_out": 1},
+    ]
+
+
+def test_a_caller_cannot_write_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    Denials().tell("unknown_method", "/x\n\x1b[2J" + "y" * 10_000, "why", lambda: None)
+    (line,) = said(caplog)
+    assert line["method"].startswith("/x\ufffd\ufffd[2J")
+    assert len(line["method"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "request_id", "code", "why"),
+    [
+        ("/test.Echo/None", "r-1", "unknown_method", "there is no such method here"),
+        ("/test.Echo/Gate", "r-2", "too_large", "more than 100 bytes"),
+        ("/test.Echo/Stream", "r-3", "too_large", ""),
+    ],
+)
+def test_a_denial_at_the_edge_is_logged(
+    method: str, request_id: str, code: str, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(development(tmp_path, limits={"message_bytes": 100})) as server, channel(server.address) as opened:
+        metadata = (("x-request-id", request_id),)
+        if method.endswith("Stream"):
+            with pytest.raises(grpc.RpcError):
+                list(opened.stream_stream(method)(iter([bytes(101)]), metadata=metadata))
+        elif method.endswith("None"):
+            refused(opened, method, bytes(101), metadata=metadata)
+        else:
+            assert call(opened, method, bytes(101), metadata=metadata) == b"denied: too_large"
+        assert wait_until(lambda: said(caplog))
+    (line,) = said(caplog)
+    assert (line["code"], line["method"], line["correlation"]) == (code, method, request_id)
+    assert why in line["message"]
+
+
+def test_what_a_handler_says_of_a_request_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        assert refused(opened, "/test.Echo/Echo", b"refuse") == "FAILED_PRECONDITION no_such_thing"
+        assert refused(opened, "/test.Echo/None") == "UNIMPLEMENTED unknown_method"
+    assert [line["code"] for line in said(caplog)] == ["unknown_method"]
 
 
 def test_labels_cannot_break_out_of_their_quotes() -> None:

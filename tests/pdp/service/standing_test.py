@@ -79,6 +79,7 @@ def told_whole(standing: Standing) -> Standing:
         (lambda s: replace(s, people={"https://login.test": None}), False),
         (lambda s: replace(s, issuer_keys=object()), False),
         (lambda s: replace(s, grants_bound_us=5), False),
+        (lambda s: replace(s, configured=object()), False),
     ],
 )
 def test_what_makes_another_epoch(standing: Standing, change: Callable[[Standing], Standing], decides_as: bool) -> None:

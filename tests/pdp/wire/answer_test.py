@@ -93,8 +93,10 @@ def test_internal_failures_are_errors_of_ours() -> None:
     ],
 )
 def test_whatever_an_edge_says_is_a_denial(code: str, reason: str, grpc: int) -> None:
-    found = taken(envoy_answer.at_edge(code))
-    assert (found.allowed, found.response.status.code, json.loads(found.body)["reason"]) == (False, grpc, reason)
+    for correlation in (None, "a b\x7f"):
+        found = taken(envoy_answer.at_edge(code, correlation))
+        assert (found.allowed, found.response.status.code, json.loads(found.body)["reason"]) == (False, grpc, reason)
+        assert found.headers.get("pdp-correlation-id") == (correlation and "a%20b%7F")
 
 
 def test_a_default_response_cannot_be_represented() -> None:
