@@ -40,12 +40,12 @@ def measure(*, quick: bool = False) -> Report:
         for raw in again:  # twice, and it is remembered
             _demand(handler.handle(raw, desk.parts.callers.in_development(), _DEADLINE))
         found = {"asked again": _each(desk, handler, again, passes)}
-        found["asked for the first time"] = _each(desk, handler, [_batch(n) for n in range(1, count)], 1)
+        found["asked for the first time"] = _each(desk, handler, [_batch(n) for n in range(1, count)], 1, warm=False)
     rows = [(name, number(s.p50 / SIZE), number(s.p99 / SIZE)) for name, s in found.items()]
-    note = f"Batches of {SIZE} questions of one user about {count * SIZE:,} documents; the mean of a batch is what is spread."
-    figures = [
-        Figure(f"CheckMany of {SIZE}, a decision, {name}", s.p50 / SIZE, "us", GOAL_US) for name, s in found.items()
-    ]
+    note = (
+        f"Batches of {SIZE} questions of one user about {count * SIZE:,} documents; the mean of a batch is what is spread."
+    )
+    figures = [Figure(f"CheckMany of {SIZE}, a decision, {name}", s.p50 / SIZE, "us", GOAL_US) for name, s in found.items()]
     return Report(tuple(figures), (Detail("CheckMany", ("a decision, us", "p50", "p99"), tuple(rows), note),))
 
 
@@ -84,10 +84,10 @@ def _demand(answer: bytes) -> None:
         raise RuntimeError("not all of a batch is allowed")
 
 
-def _each(desk: Desk, handler: Method, batches: Iterable[bytes], passes: int) -> Spread:
+def _each(desk: Desk, handler: Method, batches: Iterable[bytes], passes: int, *, warm: bool = True) -> Spread:
     peer = desk.parts.callers.in_development()
     settle_heap()
-    return spread(time_each([(handler.handle, (raw, peer, _DEADLINE)) for raw in batches], passes))
+    return spread(time_each([(handler.handle, (raw, peer, _DEADLINE)) for raw in batches], passes, warm=warm))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def behind_envoy(folder: Path, stack: ExitStack, rounds: int, calls: int) -> tup
     p50, p99 = [median(s.p50 for s in each) for each in found], [median(s.p99 for s in each) for each in found]
     rows = [(name, number(p50[i]), number(p99[i])) for i, name in enumerate(NAMES)]
     note = (
-        f"{RATE_PER_S:,} requests a second at an even pace on {CONNECTIONS} connections, {calls:,} in each of {rounds} rounds "
-        f"in turns. Mutual TLS from the client and to the decision point, which is one process; every check verifies and "
-        f"decides. Two Envoys, the decision point, the back end and the client share the cores."
+        f"{RATE_PER_S:,} requests a second at an even pace on {CONNECTIONS} connections, {calls:,} in each of {rounds} "
+        "rounds in turns. Mutual TLS from the client and to the decision point, which is one process; every check verifies "
+        "and decides. Two Envoys, the decision point, the back end and the client share the cores."
     )
     detail = Detail("Requests through Envoy 1.39", ("", "p50 us", "p99 us"), tuple(rows), note)
     return [

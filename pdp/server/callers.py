@@ -33,6 +33,7 @@ class _Entries:
             Transport.DEVELOPMENT,
             frozenset(Service),
             Pep(domains=(config.development.trust_domain, *config.trust), users=("*",), explain=True),
+            configured=config,
         )
 
     def roles_of(self, name: str) -> frozenset[Service]:
@@ -82,7 +83,7 @@ class Callers:
             raise edge_refusal("unauthenticated", "wrong_trust_domain")
         name = str(workload.id)
         roles, pep = entries.roles_of(name), entries.peps.get(name)
-        return Peer(name, Transport.TLS, roles, pep, workload, presented=presented)
+        return Peer(name, Transport.TLS, roles, pep, workload, presented=presented, configured=entries.config)
 
     def by_uid(self, uid: int) -> Peer:
         """A user of this machine, whom the system has let connect."""
@@ -90,18 +91,21 @@ class Callers:
         found = entries.by_uid.get(uid)
         if found is None:
             name = f"uid:{uid}"
-            found = Peer(name, Transport.UNIX, entries.roles_of(name), entries.peps.get(name), uid=uid)
+            roles, pep = entries.roles_of(name), entries.peps.get(name)
+            found = Peer(name, Transport.UNIX, roles, pep, uid=uid, configured=entries.config)
             entries.by_uid[uid] = found
         return found
 
     def in_development(self, named: str | None = None) -> Peer:
         """Anybody; or whoever they say that they are, who then speaks for itself and is no operator."""
-        anybody = self._entries.development
+        entries = self._entries
+        anybody = entries.development
         if named is None or named == anybody.name:
             return anybody
         if not is_spiffe_id(named):
             raise edge_refusal("unauthenticated", "a caller in development is named by a SPIFFE ID")
-        return Peer(named, Transport.DEVELOPMENT, frozenset({Service.DECISION, Service.GRANTS}))
+        roles = frozenset({Service.DECISION, Service.GRANTS})
+        return Peer(named, Transport.DEVELOPMENT, roles, configured=entries.config)
 
     def _verified(self, entries: _Entries, chain_pem: bytes, trust_domain: str) -> Peer:
         try:

@@ -15,6 +15,7 @@ import threading
 from dataclasses import replace
 from itertools import count
 from time import perf_counter_ns
+from typing import NamedTuple, cast
 
 from language import Bundle, Vocabulary
 from pdp.engine.decide import Explanation
@@ -24,7 +25,7 @@ from pdp.grants.handles import Handles
 from pdp.grants.replay import Looking, ReplayMemory
 from pdp.identity import ShownVerifier, Verifier
 from pdp.model.ask import Ask
-from pdp.model.gates import Gate
+from pdp.server.config import Config
 from pdp.server.epochs import Epochs
 from pdp.server.gates import Gates
 from pdp.server.grants import GrantBook
@@ -40,6 +41,15 @@ from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords, read_check
 from pdp.wire.envoy_path import Routes
 from pdp.wire.refusals import Unfit
+
+
+class Turn(NamedTuple):
+    """What one call is read and decided by, taken once: all of a batch is decided at one moment and by one standing."""
+
+    standing: Standing
+    place: Place
+    now: int
+    epoch: str  # what may be told of it to a caller who uses answers again
 
 
 class Desk:
@@ -68,26 +78,32 @@ class Desk:
         self._standing = replace(self._standing, epoch=self._next_epoch())
         self.epochs = Epochs(lambda: self.standing().epoch)
 
-    def hear(self, raw: bytes, peer: Peer, gate: Gate | None) -> Heard | Ask | Unfit:
-        """What a CheckRequest asks."""
-        return self._hearing.hear(peer.name, raw, gate, self.words())
+    def turn(self, peer: Peer) -> Turn:
+        """Begins a call."""
+        standing = self.standing()
+        config = cast(Config, standing.configured)
+        gate = None if peer.gate is None else self._gates.of(peer, standing.snapshot.world.vocabulary)
+        environment = config.environment if gate is None or gate.environment is None else gate.environment
+        epoch = standing.epoch if peer.configured is config else ""  # what the caller may say was told by another one
+        return Turn(standing, Place(gate, environment, peer.workload), self.parts.clock(), epoch)
 
-    def check(self, ask: Ask, peer: Peer, gate: Gate | None, understood: Understood | None = None) -> Answer:
+    def hear(self, raw: bytes, peer: Peer, turn: Turn) -> Heard | Ask | Unfit:
+        """What a CheckRequest asks."""
+        return self._hearing.hear(peer.name, raw, turn.place.gate, self.words(turn))
+
+    def check(self, ask: Ask, turn: Turn, understood: Understood | None = None) -> Answer:
         """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are
         remembered, and uses counted, in one place."""
-        return self._check(self.checks, ask, peer, gate, understood)
+        return self._check(self.checks, ask, turn, understood)
 
-    def _check(
-        self, checks: Checks, ask: Ask, peer: Peer, gate: Gate | None, understood: Understood | None = None
-    ) -> Answer:
+    def _check(self, checks: Checks, ask: Ask, turn: Turn, understood: Understood | None = None) -> Answer:
+        standing, place, now, _ = turn
+        gate = place.gate
         if ask.proof is not None and self.grants is not None and not self.parts.writes:
             raise PassOn
         if ask.destination is None and gate is not None and len(gate.destinations) == 1:
             ask = ask._replace(destination=next(iter(gate.destinations)))  # it stands before nothing else
-        environment = self.parts.config.environment if gate is None or gate.environment is None else gate.environment
-        place = Place(gate, environment, peer.workload)
-        began, standing, now = perf_counter_ns(), self.standing(), self.parts.clock()
-        cache = standing.snapshot.policy.cache
+        began, cache = perf_counter_ns(), standing.snapshot.policy.cache
         hits = 0 if cache is None else cache.stats.hits
         answer = checks.check(standing, ask, place, now, understood)
         from_cache = cache is not None and cache.stats.hits != hits
@@ -97,14 +113,14 @@ class Desk:
             self._note_reuse(self.notes, ask.grant, answer.decision.reason, now)
         return answer
 
-    def explain(self, ask: Ask, peer: Peer, gate: Gate | None) -> Explanation:
+    def explain(self, ask: Ask, turn: Turn) -> Explanation:
         """The decision with every rule that was considered; without rules, when it was refused before policy.
         It takes no use of a grant and uses no proof up."""
-        answer = self._check(self._explaining, ask, peer, gate)
+        answer = self._check(self._explaining, ask, turn)
         if answer.inputs is None:
             return Explanation(answer.decision, None, answer.decision.because)
-        snapshot, at = self.parts.engine.snapshot, self.parts.clock()
-        return replace(self.parts.engine.decider.explain(snapshot, answer.request, at), decision=answer.decision)
+        explained = self.parts.engine.decider.explain(turn.standing.snapshot, answer.request, turn.now)
+        return replace(explained, decision=answer.decision)
 
     def handle(self, token: str) -> Handle:
         """Which grant a handle names, if it is a handle of ours."""
@@ -115,10 +131,6 @@ class Desk:
     @property
     def vocabulary(self) -> Vocabulary:
         return self.parts.engine.snapshot.world.vocabulary
-
-    def gate(self, peer: Peer) -> Gate | None:
-        """What the caller may assert."""
-        return None if peer.gate is None else self._gates.of(peer, self.vocabulary)
 
     def standing(self) -> Standing:
         now, engine, trust = self._standing, self.parts.engine, self.parts.trust
@@ -137,16 +149,16 @@ class Desk:
             self._standing = made if made.decides_as(before) else replace(made, epoch=self._next_epoch())
             return self._standing
 
-    def routes(self) -> Routes:
-        """Of the policy set in force."""
-        bundle = self.parts.engine.bundle
+    def routes(self, turn: Turn) -> Routes:
+        """Of the policy set that this call is decided by."""
+        bundle = turn.standing.snapshot.policy.bundle
         if self._routes_of is not bundle:
             self._routes, self._routes_of = Routes(bundle), bundle
         return self._routes
 
-    def words(self) -> GateWords:
-        """What only a gate can say, by the vocabulary in force."""
-        vocabulary = self.vocabulary
+    def words(self, turn: Turn) -> GateWords:
+        """What only a gate can say, by the vocabulary that this call is decided by."""
+        vocabulary = turn.standing.snapshot.world.vocabulary
         if self._words_of is not vocabulary:
             self._words, self._words_of = GateWords.of(vocabulary), vocabulary
         return self._words

@@ -26,3 +26,4 @@ class Peer:
     workload: VerifiedWorkload | None = None
     uid: int | None = None
     presented: tuple[bytes, ...] = field(default=(), repr=False)  # its certificates in DER, leaf first
+    configured: object = field(default=None, repr=False, compare=False)  # the configuration that says all this

@@ -23,6 +23,10 @@ class Standing:
     grants_bound_us: int = FOREVER  # for how long the store's word is relied on after it was confirmed
     configured: object = None  # what callers may say and be told, and where we are: another one is another object
     epoch: str = ""  # names all of this but how fresh it is, for those who use an answer again
+    fresh_until: int = field(init=False)  # what is known of grants, freezes and revocations may be relied on until then
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fresh_until", min(FOREVER, self.grants.confirmed_at + self.grants_bound_us))
 
     def decides_as(self, before: Standing) -> bool:
         """Whether nothing differs but how fresh it is. INVARIANT: of any two that can decide differently it says no."""
@@ -36,11 +40,6 @@ class Standing:
             and self.grants_bound_us == before.grants_bound_us
             and self.configured is before.configured
         )
-
-    @property
-    def fresh_until(self) -> int:
-        """Until when what is known of grants, freezes and revocations may be relied on."""
-        return min(FOREVER, self.grants.confirmed_at + self.grants_bound_us)
 
 
 def _trusts_as(now: TrustStore, before: TrustStore) -> bool:

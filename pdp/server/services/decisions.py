@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from pdp.errors import PdpError
-from pdp.model.gates import Gate
 from pdp.server.config import Service
-from pdp.server.desk import Desk
+from pdp.server.desk import Desk, Turn
 from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
@@ -22,24 +21,24 @@ _SERVICE = "/pdp.v1.DecisionService/"
 
 def decision_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate = desk.gate(peer)
-        answered = _answered(desk, raw, peer, gate)
+        turn = desk.turn(peer)
+        answered = _answered(desk, raw, peer, turn)
         if isinstance(answered, Unfit):
             raise unfit(answered)
         decision, correlation, epoch = answered
-        return wire.write_check(decision, correlation, explain=explains(gate), epoch=epoch)
+        return wire.write_check(decision, correlation, explain=explains(turn), epoch=epoch)
 
     def check_many(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate, questions = desk.gate(peer), wire.split_many(raw)
+        turn, questions = desk.turn(peer), wire.split_many(raw)
         if isinstance(questions, Unfit):
             raise unfit(questions)
-        return wire.write_many([_result(desk, each, peer, gate) for each in questions], explain=explains(gate))
+        return wire.write_many([_result(desk, each, peer, turn) for each in questions], explain=explains(turn))
 
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
-            gate = desk.gate(peer)
+            turn = desk.turn(peer)
             try:
-                answer = wire.write_result(_result(desk, raw, peer, gate), explain=explains(gate))
+                answer = wire.write_result(_result(desk, raw, peer, turn), explain=explains(turn))
             except PassOn:
                 answer = await _passed_on(desk, raw, peer)
             yield answer
@@ -55,13 +54,13 @@ def decision_handlers(desk: Desk) -> Handlers:
                 await asked.end()
 
     def explain(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate = desk.gate(peer)
-        if not explains(gate):
+        turn = desk.turn(peer)
+        if not explains(turn):
             raise CallRefused("PERMISSION_DENIED", "explain_not_permitted", "the caller may not be told why")
-        ask = wire.read_explain(raw, gate, desk.words())
+        ask = wire.read_explain(raw, turn.place.gate, desk.words(turn))
         if isinstance(ask, Unfit):
             raise unfit(ask)
-        return write_explanation(desk.explain(ask, peer, gate), ask.correlation)
+        return write_explanation(desk.explain(ask, turn), ask.correlation)
 
     return {
         f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
@@ -95,24 +94,22 @@ def unfit(found: Unfit) -> CallRefused:
     return CallRefused("UNAUTHENTICATED" if found.rule.status == 401 else status, found.code, found.message)
 
 
-def explains(gate: Gate | None) -> bool:
-    return gate is not None and gate.explain
+def explains(turn: Turn) -> bool:
+    return turn.place.gate is not None and turn.place.gate.explain
 
 
-def _answered(desk: Desk, raw: bytes, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit:
-    """One question. An epoch is told of an answer whose question was read in the same: what a caller may say is told by the
-    vocabulary, too."""
-    began, heard = desk.standing().epoch, desk.hear(raw, peer, gate)
+def _answered(desk: Desk, raw: bytes, peer: Peer, turn: Turn) -> wire.Answered | Unfit:
+    heard = desk.hear(raw, peer, turn)
     if isinstance(heard, Unfit):
         return heard
     ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
-    answer = desk.check(ask, peer, gate, understood)
-    return answer.decision, ask.correlation, answer.epoch if answer.epoch == began else ""
+    answer = desk.check(ask, turn, understood)
+    return answer.decision, ask.correlation, answer.epoch and turn.epoch
 
 
-def _result(desk: Desk, raw: bytes, peer: Peer, gate: Gate | None) -> wire.Answered | Unfit | PdpError:
+def _result(desk: Desk, raw: bytes, peer: Peer, turn: Turn) -> wire.Answered | Unfit | PdpError:
     """One of many: what is wrong with it is said in its place."""
     try:
-        return _answered(desk, raw, peer, gate)
+        return _answered(desk, raw, peer, turn)
     except PdpError as error:
         return error

@@ -24,14 +24,15 @@ CREDENTIAL_REASONS = REFUSALS.keys() | HANDLE_REFUSALS.keys()
 
 def envoy_handlers(desk: Desk) -> Handlers:
     def check(raw: bytes, peer: Peer, deadline: Deadline) -> bytes:
-        gate = desk.gate(peer)
+        turn = desk.turn(peer)
+        gate = turn.place.gate
         if gate is None:
             return envoy_answer.refuse(Unfit("unknown_gate"))
-        ask = read_check(raw, gate, desk.routes())
+        ask = read_check(raw, gate, desk.routes(turn))
         if isinstance(ask, Unfit):
             return envoy_answer.refuse(ask, correlation_in(raw))
         try:
-            answer = desk.check(ask, peer, gate)
+            answer = desk.check(ask, turn)
         except PdpError as error:
             if error.code == "invalid_request":
                 return envoy_answer.refuse(Unfit("malformed_value", error.message), ask.correlation)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from pdp.server.desk import Desk
+from pdp.server.desk import Desk, Turn
+from pdp.server.peer import Peer
 from pdp.server.services.decisions import decision_handlers
 from pdp.server.table import make_handlers
 from pdp.wire.messages import PDP
@@ -140,19 +142,35 @@ def fresh_until(asker: Client, place: Place) -> int:
     return int(decided(asker, place).fresh_until.ToMicroseconds())
 
 
-@pytest.mark.parametrize("is_interrupted", [False, True])
-def test_a_question_that_was_read_before_a_change_is_answered_for_once(place: Place, is_interrupted: bool) -> None:
-    """What a caller may say was told by the vocabulary of before."""
+def test_a_question_is_read_and_decided_by_one_standing_whatever_changes_meanwhile(place: Place) -> None:
+    """What a caller may say is told by the vocabulary: an answer never has the epoch of another than it was read by."""
+    began: list[str] = []
 
     class Interrupted(Desk):
-        def hear(self, *asked: Any) -> Any:
-            found = super().hear(*asked)
-            if is_interrupted:
-                self.parts.engine.revoke("workload", STRANGER)
+        def hear(self, raw: bytes, peer: Peer, turn: Turn) -> Any:
+            found = super().hear(raw, peer, turn)
+            began.append(turn.standing.epoch)
+            self.parts.engine.change_revocations(lambda now: now)  # another snapshot
             return found
 
     with (
         running(place.config(), lambda parts: decision_handlers(Interrupted(parts))) as server,
         gate(place, server) as asker,
     ):
-        assert [bool(epoch(asker, place)) for _ in range(2)] == [not is_interrupted] * 2
+        assert [epoch(asker, place) for _ in range(2)] == began
+        assert began[0] != began[1]
+
+
+def test_no_epoch_is_told_to_a_caller_who_was_met_by_another_configuration(place: Place) -> None:
+    """What it may say may have changed since."""
+
+    class Reloaded(Desk):
+        def turn(self, peer: Peer) -> Turn:
+            self.parts.config = replace(self.parts.config)
+            return super().turn(peer)
+
+    with (
+        running(place.config(), lambda parts: decision_handlers(Reloaded(parts))) as server,
+        gate(place, server) as asker,
+    ):
+        assert epoch(asker, place) == ""

@@ -67,17 +67,17 @@ class Place:
 
     def again(self, raw: bytes, peer: Peer = PEER) -> tuple[object, ...]:
         """As the handler does it, with what is remembered."""
-        gate = self.desk.gate(peer)
-        heard = self.desk.hear(raw, peer, gate)
+        turn = self.desk.turn(peer)
+        heard = self.desk.hear(raw, peer, turn)
         if not isinstance(heard, Heard):
             return self.anew(raw, peer)
-        return self.desk.check(heard.ask, peer, gate, heard.understood).decision.settled
+        return self.desk.check(heard.ask, turn, heard.understood).decision.settled
 
     def anew(self, raw: bytes, peer: Peer = PEER) -> tuple[object, ...]:
-        gate = self.desk.gate(peer)
-        ask = read_check(raw, gate, self.desk.words())
+        turn = self.desk.turn(peer)
+        ask = read_check(raw, turn.place.gate, self.desk.words(turn))
         assert isinstance(ask, pdp.model.ask.Ask)
-        return self.desk.check(ask, peer, gate).decision.settled
+        return self.desk.check(ask, turn).decision.settled
 
     def reload(self, policy: str = POLICY, data: str = DATA) -> None:
         (self.policies / "app.policy").write_text(policy)
@@ -127,7 +127,7 @@ def test_a_question_belongs_to_its_caller_and_gate(tmp_path: Path) -> None:
     for _ in range(3):
         assert place.again(ASKS["workload"], narrow)[0].reason == "domain_not_asserted"  # type: ignore[attr-defined]
     itself = Peer(API, Transport.TLS, frozenset())
-    heard = place.desk.hear(ASKS["user"], itself, None)
+    heard = place.desk.hear(ASKS["user"], itself, place.desk.turn(itself))
     assert getattr(heard, "code", None) == "unknown_gate"
 
 
@@ -158,14 +158,14 @@ BARE = pdp.Request("read", ("Document", "q1"), user=("User", "ada"))
     ids=["bare", "certificate", "token", "grant", "large"],
 )
 def test_no_token_is_kept_and_nothing_large(raw: bytes, kept: bool, tmp_path: Path) -> None:
-    gate = Place(tmp_path).desk.gate(PEER)
+    gate = Place(tmp_path).desk.turn(PEER).place.gate
     hearing = Hearing(read_check)
     heard = [hearing.hear("caller", raw, gate, WORDS) for _ in range(4)]
     assert [isinstance(each, Heard) for each in heard] == [False, kept, kept, kept]
 
 
 def test_what_nobody_repeats_is_not_kept_and_memory_is_bounded(tmp_path: Path) -> None:
-    gate = Place(tmp_path).desk.gate(PEER)
+    gate = Place(tmp_path).desk.turn(PEER).place.gate
     hearing = Hearing(read_check, questions_max=10)
     raws = [write_request(pdp.Request("read", ("Document", f"q{i}")), None) for i in range(100)]
     for raw in raws:
