@@ -25,6 +25,7 @@ from pdp.wire.values import ITEMS_MAX, put
 from tests.pdp.engine import catalogue_b_test as in_process
 from tests.pdp.identity.world import HOUR, key
 from tests.pdp.server.grants_world import DECISIONS, ENVOY_CHECK
+from tests.pdp.server.raw import field, varint
 from tests.pdp.server.world import DOMAIN, GATE, STRANGER, Identities, call, channel, code_of, now_us, production, running
 from tests.pdp.wire.answers import taken
 from tests.pdp.wire.captures import encoded
@@ -132,18 +133,6 @@ def plain(action: str = "read", kind: str = "Doc") -> bytes:
     message = PDP.CheckRequest(action=action)
     message.resource.type, message.resource.id = kind, "d"
     return bytes(message.SerializeToString())
-
-
-def varint(n: int) -> bytes:
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def valued(name: str, value: bytes, action: str = "read") -> bytes:
