@@ -394,7 +394,14 @@ class Stream(_Queued):
         """Also of a task that was cancelled before its first step, of which nothing has run."""
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a stream could not be ended", exc_info=error)
-        self._happened()
+        try:
+            if not self.cancelled and self.claim():  # nobody has said how it ended: its caller would wait for ever
+                refused = edge_refusal("internal")
+                self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
+        except Exception:  # noqa: BLE001  # what cannot be ended here ends with its connection
+            _log.exception("a stream could not be ended")
+        finally:
+            self._happened()
 
     async def _run(self) -> None:
         counters, for_all = self.queue.edge.around.counters, self._method.service is None
@@ -405,7 +412,8 @@ class Stream(_Queued):
                 return
             async for answer in self.queue.edge.stream(self, self._method, self._requests()):
                 if isinstance(answer, Ended):
-                    self.finish(answer)
+                    if self.claim():
+                        self.finish(answer)
                 else:
                     await self._send(answer)
         finally:

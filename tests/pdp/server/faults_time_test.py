@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from pdp.wire.messages import PDP
 from tests.pdp.server.faults import POLICY, ask, figure, question, write_policies
 from tests.pdp.server.grants_world import CI, Place, asking, asking_envoy, bound
 from tests.pdp.server.serve_test import served
@@ -34,26 +33,26 @@ def test_the_trust_bundle_is_emptied(tmp_path: Path) -> None:
     }
     (tmp_path / "pdp.json").write_text(json.dumps(document))
     good = identities.bundle.read_bytes()
-    with served(tmp_path, "--policies", "set", "--config", "pdp.json") as server:
-        with (
-            channel(server.address, identities.credentials(gates[0])) as first,
-            channel(server.address, identities.credentials(gates[1])) as second,
-        ):
-            assert [ask(each) for each in (first, second)] == ["allowed"] * 2
+    with (
+        served(tmp_path, "--policies", "set", "--config", "pdp.json") as server,
+        channel(server.address, identities.credentials(gates[0])) as first,
+        channel(server.address, identities.credentials(gates[1])) as second,
+    ):
+        assert [ask(each) for each in (first, second)] == ["allowed"] * 2
+        identities.bundle.write_text('{"keys": []}')
+        wait_until(lambda: ask(first, timeout=2) in NOBODY)
+        assert ask(second, timeout=2) in NOBODY  # at once: whoever comes next, too
+        with channel(server.address, identities.credentials(gates[2])) as third:
+            assert ask(third, timeout=2) in NOBODY
+        for harm in (b'{"keys": [', good[: len(good) // 2]):
+            identities.bundle.write_bytes(harm)
+            wait_until(lambda: figure(server, "pdp_trust_sources_failing") == 1)
+            assert ask(second, timeout=2) in NOBODY  # what cannot be read gives nothing back
             identities.bundle.write_text('{"keys": []}')
-            wait_until(lambda: ask(first, timeout=2) in NOBODY)
-            assert ask(second, timeout=2) in NOBODY  # at once: whoever comes next, too
-            with channel(server.address, identities.credentials(gates[2])) as third:
-                assert ask(third, timeout=2) in NOBODY
-            for harm in (b'{"keys": [', good[: len(good) // 2]):
-                identities.bundle.write_bytes(harm)
-                wait_until(lambda: figure(server, "pdp_trust_sources_failing") == 1)
-                assert ask(second, timeout=2) in NOBODY  # what cannot be read gives nothing back
-                identities.bundle.write_text('{"keys": []}')
-                wait_until(lambda: figure(server, "pdp_trust_sources_failing") == 0)
-            identities.bundle.write_bytes(good)
-            for each in (first, second):
-                wait_until(lambda: ask(each, timeout=2) == "allowed")  # noqa: B023
+            wait_until(lambda: figure(server, "pdp_trust_sources_failing") == 0)
+        identities.bundle.write_bytes(good)
+        for each in (first, second):
+            wait_until(lambda: ask(each, timeout=2) == "allowed")  # noqa: B023
 
 
 def test_the_trust_bundle_goes_stale(tmp_path: Path) -> None:
@@ -135,9 +134,7 @@ def test_the_clock_is_stepped_back(tmp_path: Path, hands: Hands) -> None:
             assert asked(place, gate.channel, long) in ("UNAVAILABLE not_ready", "UNAVAILABLE clock_stepped_back")
             assert gate.envoy(asking_envoy(place, long)).status.code != 0
         assert "clock" in server.parts.readiness.lacking()
-        assert gate.refused("Check", PDP.CheckRequest.FromString(question()), "/pdp.v1.DecisionService/").startswith(
-            "UNAVAIL"
-        )
+        assert ask(gate.channel, question()).startswith("UNAVAILABLE")
         hands.beside_s = 0
         wait_until(lambda: asked(place, gate.channel, long) == "allowed")
         assert asked(place, gate.channel, short) == "task_ended"
