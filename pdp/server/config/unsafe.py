@@ -43,7 +43,7 @@ UNSAFE = {
     "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
-    "people_incomplete": "an issuer of people is known by name, by its keys and our name there, or tokens for others would do",
+    "people_incomplete": "an issuer of people is known by name, its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
 }

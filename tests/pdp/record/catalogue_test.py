@@ -52,7 +52,7 @@ ROWS = {
 
 #: What the rows ask for and this part alone cannot show.
 NOT_YET = {
-    167: "an allow is answered when the record has taken it, and not when it is on disk: a kill loses the queue, as is stated",
+    167: "an allow is answered when the record has taken it, before it is on disk: a kill loses the queue, as is stated",
     171: "a job in CI that replays samples of a production record belongs to whoever runs one: `pdp log replay` is that job",
 }
 

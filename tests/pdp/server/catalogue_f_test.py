@@ -176,8 +176,9 @@ def test_120_a_set_that_was_emptied_does_not_take_the_place_of_a_good_one(tmp_pa
             assert ask(opened) == "allowed"
 
 
-@pytest.mark.parametrize("there", ["no folder", "no policy", "not whole"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("there", "workers"), [("no folder", "1"), ("no policy", "1"), ("not whole", "1"), ("not whole", "2")]
+)
 def test_121_first_boot_without_policies(tmp_path: Path, there: str, workers: str) -> None:
     """Nothing listens until there is a set to decide by, so nobody takes it for ready; the exit code says why."""
     if there != "no folder":

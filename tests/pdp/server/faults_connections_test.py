@@ -40,23 +40,24 @@ def connect(server: Served) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=WAIT_S)
 
 
-@pytest.mark.parametrize("hello", [PREFACE, b""], ids=["said hello", "silent"])
-def test_156_ten_thousand_idle_connections(tmp_path: Path, hello: bytes) -> None:
-    """Who asks is answered, memory is bounded, and after `limits.idle` they are gone. Silent ones, fewer, go likewise."""
+def test_156_ten_thousand_idle_connections(tmp_path: Path) -> None:
+    """Who asks is answered, memory is bounded, and after `limits.idle` they are gone: those that said hello, and a thousand
+    that said nothing."""
     with as_many_files_as_may_be() as hard, ExitStack() as open_:
-        number = min(IDLE if hello else 1_000, hard - 500)
+        number = min(IDLE, hard - 500)
         if number < 500:
             pytest.skip(f"only {hard} files may be open here")
-        if number < IDLE and hello:
+        if number < IDLE:
             print(f"scaled down to {number}: only {hard} files may be open here")
-        server = open_.enter_context(serving(tmp_path, PDP_LIMITS_IDLE="5s"))
+        server = open_.enter_context(serving(tmp_path, PDP_LIMITS_IDLE="8s"))
         pid = server.process.pid
         with channel(server.address) as opened:
             assert ask(opened) == "allowed"
             before, files = memory_kib(pid), descriptors(pid)
-            silent = [open_.enter_context(connect(server)) for _ in range(number)]
-            for each in silent:
-                each.sendall(hello)
+            for nth in range(number):
+                idle = open_.enter_context(connect(server))
+                if nth >= number // 10:
+                    idle.sendall(PREFACE)
             wait_until(lambda: descriptors(pid) >= files + number, "all are taken")
             assert [ask(opened) for _ in range(20)] == ["allowed"] * 20
             with channel(server.address) as another:

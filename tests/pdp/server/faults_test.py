@@ -116,7 +116,6 @@ def test_the_store_is_locked_by_somebody_else(tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         try:
             assert refused(opened, f"{GRANTS}End", end, **as_ci) == "UNAVAILABLE store_unavailable"
-            assert refused(opened, f"{GRANTS}Open", opening, **as_ci) == "UNAVAILABLE store_unavailable"
             assert (
                 ask(opened, asked) == "allowed"
             )  # its end was not acknowledged, and it is confirmed still: readers do not wait
