@@ -68,7 +68,7 @@ def _policies(config: Config) -> Iterator[Finding]:
     if path is None:
         return
     try:
-        PolicyFolder(path, run_tests=False).read()
+        PolicyFolder(path, run_tests=False, demand_rules=not config.policies.empty).read()
     except PolicyErrors as errors:
         first = next(d for d in errors.diagnostics if d.is_error)
         yield Finding("policy_refused", str(path), f"{first.code}: {first.message}")

@@ -55,6 +55,7 @@ class EngineOptions:
     cache_entries: int = ENTRIES_MAX
     denials: timedelta | None = timedelta(minutes=1)
     run_tests: bool = False  # before a policy set is put into force
+    demand_rules: bool = False  # or it is not put there: a file that is being written is empty at first
     clock: Callable[[], int] | None = None  # microseconds since the epoch; what one's own clock says is believed
     recorder: Recorder | None = None  # is offered every decision; one that it does not take becomes a denial
 
@@ -115,15 +116,17 @@ class Engine:
         run_tests: bool = False,
         clock: Callable[[], int] | None = None,
         recorder: Recorder | None = None,
+        demand_rules: bool = False,
     ) -> Engine:
         """The policies of a folder or file, with the data beside them. Raises `PolicyErrors`, or `PdpError`.
 
         `cache_entries=0` remembers nothing; `denials` is the longest that a denial is remembered; `run_tests` puts no set
-        into force whose own tests fail; `clock` gives microseconds since the epoch, and is believed; `recorder` is
-        offered every decision, and one that it does not take becomes a denial, `not_recorded`.
+        into force whose own tests fail, and `demand_rules` none without a rule; `clock` gives microseconds since the epoch,
+        and is believed; `recorder` is offered every decision, and one that it does not take becomes a denial,
+        `not_recorded`.
         """
-        options = EngineOptions(cache_entries, denials, run_tests, clock, recorder)
-        folder = PolicyFolder(_path(path), run_tests=run_tests)
+        options = EngineOptions(cache_entries, denials, run_tests, demand_rules, clock, recorder)
+        folder = PolicyFolder(_path(path), run_tests=run_tests, demand_rules=demand_rules)
         read = folder.read()
         data = folder.apply(read, None)
         engine = cls(read.bundle, data, options)

@@ -28,6 +28,9 @@ from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_ref
 #: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
 MESSAGE_BYTES_HARD = 4 << 20
 
+#: Connections that have not come through the handshake of TLS by then are closed. grpcio alone waits two minutes.
+HANDSHAKE_MS = 10_000
+
 _NO_FLAGS = 0
 _LOOK_S = 0.5
 _CANCEL_S = 5.0  # what is cancelled ends at once, or never
@@ -391,7 +394,14 @@ class Stream(_Queued):
         """Also of a task that was cancelled before its first step, of which nothing has run."""
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a stream could not be ended", exc_info=error)
-        self._happened()
+        try:
+            if not self.cancelled and self.claim():  # nobody has said how it ended: its caller would wait for ever
+                refused = edge_refusal("internal")
+                self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
+        except Exception:  # noqa: BLE001  # what cannot be ended here ends with its connection
+            _log.exception("a stream could not be ended")
+        finally:
+            self._happened()
 
     async def _run(self) -> None:
         counters, for_all = self.queue.edge.around.counters, self._method.service is None
@@ -402,7 +412,8 @@ class Stream(_Queued):
                 return
             async for answer in self.queue.edge.stream(self, self._method, self._requests()):
                 if isinstance(answer, Ended):
-                    self.finish(answer)
+                    if self.claim():
+                        self.finish(answer)
                 else:
                     await self._send(answer)
         finally:
@@ -481,6 +492,7 @@ def _options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
         ("grpc.max_connection_idle_ms", limits.idle // 1000),
+        ("grpc.server_handshake_timeout_ms", min(limits.idle // 1000, HANDSHAKE_MS)),  # until then it is not even idle
         ("grpc.max_connection_age_ms", limits.connection_age // 1000),
         ("grpc.max_connection_age_grace_ms", limits.drain // 1000),
         ("grpc.keepalive_time_ms", 60_000),

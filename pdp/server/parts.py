@@ -155,7 +155,13 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
         raise PdpError("unsafe_configuration", "policies.path: without policies every answer is a denial")
     clock = Clock()
     trust = Trust()
-    engine = Engine.load(config.policies.path, denials=DENIALS, run_tests=config.policies.run_tests, clock=clock.now)
+    engine = Engine.load(
+        config.policies.path,
+        denials=DENIALS,
+        run_tests=config.policies.run_tests,
+        demand_rules=not config.policies.empty,
+        clock=clock.now,
+    )
     sources = TrustSources(config, trust, clock.now)
     readiness, counters = Readiness(), Counters()
     parts = Parts(config, worker, clock.now, trust, sources, engine, readiness, counters, origin=origin)

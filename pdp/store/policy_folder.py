@@ -59,9 +59,9 @@ class Told:
 class PolicyFolder:
     """Reads; whoever holds the engine puts what was read into force, or does not."""
 
-    def __init__(self, path: Path, *, run_tests: bool) -> None:
+    def __init__(self, path: Path, *, run_tests: bool, demand_rules: bool = False) -> None:
         self.path = path
-        self._run_tests = run_tests
+        self._run_tests, self._demand_rules = run_tests, demand_rules
         self._compiler = Compiler()
         self._texts: tuple[tuple[str, str], ...] = ()
         self._bundle: Bundle | None = None
@@ -94,6 +94,8 @@ class PolicyFolder:
 
     def _compile(self, sources: tuple[Source, ...]) -> Bundle:
         bundle = self._compiler.compile(sources)
+        if self._demand_rules and not bundle.program.rules:
+            raise PdpError("no_rules", f"there is no rule in `{self.path}`: everything would be denied")
         if self._run_tests:
             failing = [r for r in (run_test(bundle, test, test_ways()) for test in bundle.tests) if not r.passed]
             if failing:

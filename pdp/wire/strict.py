@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -14,6 +16,10 @@ TOKEN_BYTES_MAX = 8_192
 TEXT_MAX = 2_048  # of an id or a name
 MUST_UNDERSTAND = range(100, 200)
 
+#: Where a negative number of a value, a moment or a span (their fields have the numbers 1 and 2) might have more than 64
+#: bits. Bytes of another kind can look so: it is only where to look closer.
+_WIDE = tuple(re.compile(tag + rb"[\x80-\xff]{9}[\x02-\x7f]") for tag in (rb"\x08", rb"\x10"))
+
 
 def parse(kind: Any, raw: bytes) -> Any:
     """Protobuf believes the last of two equal fields, so what would not be written back at the same length is refused."""
@@ -25,10 +31,19 @@ def parse(kind: Any, raw: bytes) -> Any:
         message = None
     if message is None:
         raise Unfit("malformed")
-    if message.ByteSize() != len(raw):
+    if message.ByteSize() != len(raw) or (not raw.isascii() and _loses_bits(message, raw)):
         raise Unfit("not_canonical")
     refuse_not_understood(message)
     return message
+
+
+def _loses_bits(message: Any, raw: bytes) -> bool:
+    """Protobuf drops what a number has beyond 64 bits; of a negative one, at the same length (catalogue 31). What is written
+    back may be in another order, since maps have none; it has the same bytes."""
+    if not any(wide.search(raw) for wide in _WIDE):
+        return False
+    again = message.SerializeToString()
+    return again != raw and Counter(again) != Counter(raw)
 
 
 def refuse_not_understood(message: Any) -> None:

@@ -43,7 +43,7 @@ UNSAFE = {
     "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
-    "people_incomplete": "an issuer of people is known by its keys and our name there, or tokens for others would do",
+    "people_incomplete": "an issuer of people is known by name, its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
 }
@@ -221,6 +221,8 @@ def _parts(config: Config) -> Iterator[Problem]:
 
 def _people(config: Config) -> Iterator[Problem]:
     for issuer, people in config.people.items():
+        if not issuer:
+            yield _problem("people_incomplete", "people", "the issuer has no name")
         for name in ("audience", "keys", "type", "subject"):
             if not getattr(people, name):
                 yield _problem("people_incomplete", f"people[{issuer}].{name}")

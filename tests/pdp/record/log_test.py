@@ -15,7 +15,7 @@ from pdp.model.request import moment
 from pdp.record import Circumstances, Kind, Step
 from pdp.store.record_files import RecordFiles
 from pdp.store.record_keys import open_keys
-from pdp.store.record_reader import find_segments
+from pdp.store.record_reader import find_segments, read_record
 from tests.pdp.record.world import AGENT, NOW, POLICY, REQUESTS, World, sources
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +29,13 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
+
+
+def told(code: int, *arguments: object, **environment: str) -> Any:
+    """What it printed as JSON; when it ended otherwise than it should, the test says how and with what words."""
+    ran = run(*arguments, **environment)
+    assert ran.returncode == code, (ran.returncode, ran.stdout[-500:], ran.stderr[-2000:])
+    return json.loads(ran.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +113,8 @@ def test_touched(base: Path) -> None:
         "allow list Doc d  1 time, 2026-01-01T09:00:07Z",
         "deny list Doc e  1 time, 2026-01-01T09:00:08Z",
     ]
-    told = json.loads(run("log", "touched", base / "log", "t-1", "--format", "json").stdout)
-    found = [(t["outcome"], t["resource"], t["count"]) for t in told]
+    touched = told(0, "log", "touched", base / "log", "t-1", "--format", "json")
+    found = [(t["outcome"], t["resource"], t["count"]) for t in touched]
     assert found == [("allow", ["Doc", "d"], 1), ("deny", ["Doc", "d"], 1), ("deny", ["Doc", "e"], 1)]
     assert run("log", "touched", base / "log", "t-1", "--since", "2027-01-01T00:00:00Z").returncode == 1
     assert run("log", "touched", base / "log", "nobody").returncode == 1
@@ -132,10 +139,10 @@ def test_verify(base: Path, tmp_path: Path) -> None:
     assert ran.returncode == 1
     line = next(i for i, raw in enumerate(path.read_bytes().splitlines(), 1) if b'"outcome":"deny"' in raw)
     assert ran.stdout.startswith(f"{path.name}:{line}: edited: ")
-    told = json.loads(run("log", "verify", spoilt, "--key", key, "--format", "json").stdout)
-    assert told["ok"] is False
-    assert told["key_given"] is True
-    assert [(f["code"], f["where"]) for f in told["findings"]] == [("edited", f"{path.name}:{line}")]
+    verified = told(1, "log", "verify", spoilt, "--key", key, "--format", "json")
+    assert verified["ok"] is False
+    assert verified["key_given"] is True
+    assert [(f["code"], f["where"]) for f in verified["findings"]] == [("edited", f"{path.name}:{line}")]
 
     open_keys(tmp_path / "stranger")
     ran = run("log", "verify", base / "log", "--key", tmp_path / "stranger" / "signing.pub")
@@ -155,8 +162,7 @@ def test_replay(base: Path, tmp_path: Path) -> None:
 
     (tmp_path / "bad.policy").write_text("language 1\nallow ( x")
     assert run("log", "replay", base / "log", "--policies", tmp_path).returncode == 3
-    ran = run("log", "replay", base / "log", "--policies", tmp_path, PDP_LOG_REPLAY_FORMAT="json")
-    assert json.loads(ran.stdout)["diagnostics"]
+    assert told(3, "log", "replay", base / "log", "--policies", tmp_path, PDP_LOG_REPLAY_FORMAT="json")["diagnostics"]
 
     forged = tmp_path / "log"
     forged.mkdir()
@@ -166,9 +172,9 @@ def test_replay(base: Path, tmp_path: Path) -> None:
     ran = run("log", "replay", forged, "--policies", base / "policies")
     assert ran.returncode == 1
     assert "  outcome: then allow, now deny" in ran.stdout
-    told = json.loads(run("log", "replay", forged, "--policies", base / "policies", "--format", "json").stdout)
-    assert told["differs"] == 1
-    assert told["differences"][0]["outcome"] == {"then": "allow", "now": "deny"}
+    replayed = told(1, "log", "replay", forged, "--policies", base / "policies", "--format", "json")
+    assert replayed["differs"] == 1
+    assert replayed["differences"][0]["outcome"] == {"then": "allow", "now": "deny"}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +206,20 @@ def test_lines_that_cannot_be_read_are_counted(base: Path, tmp_path: Path) -> No
     ran = run("log", "show", tmp_path, "--kind", "decision")
     assert ran.returncode == 0
     assert "2 lines cannot be read" in ran.stderr
+
+
+def test_a_line_that_is_being_written_is_no_entry_yet(base: Path, tmp_path: Path) -> None:
+    """Whoever reads a record while it grows sees any part of its last lines: what is whole is read, and the rest is none."""
+    (path,) = find_segments(base / "log")
+    lines = path.read_bytes().splitlines(keepends=True)
+    head, last = b"".join(lines[:-2]), b"".join(lines[-2:])
+    copy = tmp_path / path.name
+    for cut in range(len(last)):
+        copy.write_bytes(head + last[:cut])
+        found = [line for _, line in read_record(tmp_path)]
+        whole = len(lines) - 2 + last[:cut].count(b"\n")
+        assert [line is not None for line in found[:whole]] == [True] * whole
+        assert found[whole:] in ([], [None])
 
 
 def test_nobody_else_pays_for_the_record() -> None:

@@ -1,4 +1,4 @@
-"""HTTP/2 as it is written by hand, for what no client of gRPC would say."""
+"""HTTP/2 and protobuf as they are written by hand, for what no client would say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import socket
 from collections.abc import Iterable
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+def varint(n: int) -> bytes:
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
