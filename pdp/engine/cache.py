@@ -10,18 +10,18 @@ next time it goes to the large one at once.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Protocol
 
 from language import FOREVER, Result
 from pdp.engine.key import Key
+from pdp.model.bounded import Bounded
 
 ENTRIES_MAX = 65_536
 KEY_WEIGHT_MAX = 4_096  # bytes; what a caller tells can be large, and such a key is not kept
 _WAITING_SHARE = 10  # a tenth of the entries wait
-_NEVER = object()
 
 
 class Entry:
@@ -86,7 +86,8 @@ class DecisionCache:
         self._entries: dict[Key, Entry] = {}
         self._waiting: deque[Key] = deque()
         self._settled: deque[Key] = deque()
-        self._left: dict[int, None] = {}  # hashes of keys that waited in vain; a collision costs nothing but a place
+        # Hashes of keys that waited in vain; a collision costs nothing but a place.
+        self._left: Bounded[int, bool] = Bounded(max(1, entries_max))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -130,7 +131,7 @@ class DecisionCache:
             entry.asked_again = known.asked_again
             self._entries[key] = entry
             return
-        waited = self._left.pop(hash(key), _NEVER) is None
+        waited = self._left.take(hash(key))
         (self._settled if waited else self._waiting).append(key)
         self._entries[key] = entry
         self.stats.kept += 1
@@ -149,9 +150,7 @@ class DecisionCache:
             return
         if entry is not None:
             if waiting:
-                self._left[hash(key)] = None
-                if len(self._left) > self.entries_max:
-                    del self._left[next(iter(self._left))]
+                self._left.keep(hash(key), True)
             del self._entries[key]
             self.stats.evicted += 1
         queue.popleft()
@@ -163,9 +162,11 @@ def is_certain(result: Result) -> bool:
 
 def weight(part: object) -> int:
     """How many bytes a key holds on to. Records of the directory are in it as versions; what callers tell is whole."""
-    size = sys.getsizeof(part)
+    size = getsizeof(part)
+    if type(part) is str:
+        return size
     if isinstance(part, tuple | frozenset):
-        return size + sum(map(weight, part))
+        return size + sum([weight(each) for each in part])
     if isinstance(part, dict):
-        return size + sum(weight(k) + weight(v) for k, v in part.items())
+        return size + sum([weight(k) + weight(v) for k, v in part.items()])
     return size

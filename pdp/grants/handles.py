@@ -10,7 +10,7 @@ import hashlib
 from pdp.grants.handle import Handle, Names, read_handle
 from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.refusals import Refused
-from pdp.tokens.bounded import Bounded
+from pdp.model.bounded import Bounded
 from pdp.tokens.compact import TOKEN_BYTES_MAX
 
 ENTRIES_MAX = 65_536
@@ -23,7 +23,7 @@ class Handles:
 
     def __init__(self, names: Names, entries_max: int = ENTRIES_MAX) -> None:
         self.names = names
-        self._read: Bounded[Handle] = Bounded(entries_max)
+        self._read: Bounded[bytes, Handle] = Bounded(entries_max)
 
     def read(self, token: str, keys: IssuerKeys, now: int) -> Handle:
         if len(token) > TOKEN_BYTES_MAX:

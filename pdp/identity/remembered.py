@@ -18,7 +18,7 @@ from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustStore
 from pdp.identity.x509_svid import Side, VerifiedWorkload, verify_x509_svid
-from pdp.tokens.bounded import Bounded
+from pdp.model.bounded import Bounded
 
 ENTRIES_MAX = 65_536
 
@@ -31,7 +31,7 @@ class Remembered(Generic[_V]):
     __slots__ = ("_entries",)
 
     def __init__(self, entries_max: int = ENTRIES_MAX) -> None:
-        self._entries: Bounded[_V] = Bounded(entries_max)
+        self._entries: Bounded[bytes, _V] = Bounded(entries_max)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from language import is_spiffe_id, parse_pattern
 from pdp.identity import Refused, TrustStore, Verifier, split_pem
+from pdp.model.bounded import Bounded
 from pdp.server.config import Config, Pep, Service
 from pdp.server.handlers import edge_refusal
 from pdp.server.peer import Peer, Transport
@@ -25,7 +26,7 @@ class _Entries:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.peps = config.peps
-        self.by_chain: dict[bytes, Peer] = {}
+        self.by_chain: Bounded[bytes, Peer] = Bounded(CALLERS_MAX)
         self.by_uid: dict[int, Peer] = {}
         self._roles = {service: tuple(_matcher(name) for name in names) for service, names in config.roles.items()}
         self.development = Peer(
@@ -113,9 +114,7 @@ class Callers:
         except Refused as refused:
             raise edge_refusal("unauthenticated", refused.code) from None
         peer = self._presented(entries, presented, trust_domain)
-        while len(entries.by_chain) >= CALLERS_MAX:
-            entries.by_chain.pop(next(iter(entries.by_chain), b""), None)
-        entries.by_chain[chain_pem] = peer
+        entries.by_chain.keep(chain_pem, peer)
         return peer
 
 

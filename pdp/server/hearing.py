@@ -7,10 +7,10 @@ it holds now is verified with each call; what policy says to it comes from the e
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 
 from pdp.model.ask import Ask
+from pdp.model.bounded import Bounded
 from pdp.model.gates import Gate
 from pdp.service.check import Understood
 from pdp.wire.decision import GateWords
@@ -40,7 +40,7 @@ class Hearing:
     def __init__(self, read: Read, questions_max: int = QUESTIONS_MAX) -> None:
         self._read = read
         self._questions_max = questions_max
-        self._heard: OrderedDict[Key, Heard] = OrderedDict()
+        self._heard: Bounded[Key, Heard] = Bounded(questions_max)
         self._once: set[int] = set()  # hashes; a collision has a question kept at its first hearing
         self._once_before: set[int] = set()
         self._changing = threading.Lock()
@@ -59,14 +59,12 @@ class Hearing:
 
     def _keep(self, key: Key, heard: Heard) -> Heard | None:
         mark = hash(key)
-        if key not in self._heard and mark not in self._once and mark not in self._once_before:
+        if self._heard.get(key) is None and mark not in self._once and mark not in self._once_before:
             if len(self._once) >= self._questions_max:
                 self._once_before, self._once = self._once, set()
             self._once.add(mark)
             return None
-        self._heard[key] = heard
-        if len(self._heard) > self._questions_max:
-            self._heard.popitem(last=False)
+        self._heard.keep(key, heard)
         return heard
 
 

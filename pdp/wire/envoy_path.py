@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from language import Bundle, NotRouted, Routed, route_http, route_tcp
+from pdp.model.bounded import Bounded
 from pdp.model.request import Resource
 from pdp.wire.envoy_headers import Headers
 from pdp.wire.refusals import Unfit
@@ -40,7 +41,7 @@ class Routes:
     def __init__(self, bundle: Bundle) -> None:
         self._program = bundle.program
         self._headers = _headers_read(bundle)
-        self._remembered: dict[tuple[object, ...], Meaning] = {}
+        self._remembered: Bounded[tuple[object, ...], Meaning] = Bounded(MEANINGS_MAX)
 
     def http(self, method: str, host: str, target: str, headers: Headers) -> Meaning:
         read = self._headers
@@ -65,17 +66,8 @@ class Routes:
             raise Unfit(error.code) from None
         meaning = _meaning(routed)
         if sum(map(len, map(str, key))) <= MEANING_BYTES_MAX:
-            self._remember(key, meaning)
+            self._remembered.keep(key, meaning)
         return meaning
-
-    def _remember(self, key: tuple[object, ...], meaning: Meaning) -> None:
-        remembered = self._remembered
-        while len(remembered) >= MEANINGS_MAX:
-            try:
-                remembered.pop(next(iter(remembered)), None)
-            except (RuntimeError, StopIteration):  # another thread was faster
-                continue
-        remembered[key] = meaning
 
 
 def _refuse_odd(target: str) -> None:
