@@ -6,6 +6,7 @@ What a connection adds is in `bench.service`; divided by a hundred it is next to
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 from collections.abc import Iterable
@@ -87,6 +88,7 @@ def _demand(answer: bytes) -> None:
 def _each(desk: Desk, handler: Method, batches: Iterable[bytes], passes: int, *, warm: bool = True) -> Spread:
     peer = desk.parts.callers.in_development()
     settle_heap()
+    gc.freeze()  # as `pdp serve` does once it has started
     return spread(time_each([(handler.handle, (raw, peer, _DEADLINE)) for raw in batches], passes, warm=warm))
 
 

@@ -21,7 +21,7 @@ def at_pace(port: int, per_s: int, calls: int, connections: int = 4) -> Spread:
     period_s = connections / per_s
     start = time.perf_counter() + 0.1
 
-    def send(number: int) -> list[float]:
+    def send(number: int) -> list[int]:
         took_ns = []
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -31,7 +31,7 @@ def at_pace(port: int, per_s: int, calls: int, connections: int = 4) -> Spread:
                 began = time.perf_counter_ns()
                 connection.sendall(REQUEST)
                 _read(connection)
-                took_ns.append(float(time.perf_counter_ns() - began))
+                took_ns.append(time.perf_counter_ns() - began)
                 due += period_s
         return took_ns
 

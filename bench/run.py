@@ -15,10 +15,27 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import casbin_rbac, decide, directory, engine, handles, hospital, identity, record, reload
+from bench import (
+    batches,
+    casbin_rbac,
+    decide,
+    directory,
+    engine,
+    grants,
+    handles,
+    hospital,
+    identity,
+    record,
+    reload,
+    server,
+    service,
+    start,
+    wire,
+)
 from bench import compile as compiling
 from bench.report import Report, finish, joined, machine, show, write_plots
 from bench.timing import clock_overhead_us
@@ -40,7 +57,13 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "check": compiling.measure_check,
     "identity": identity.measure,
     "handles": handles.measure,
+    "grants": grants.measure,
     "record": record.measure,
+    "wire": wire.measure,
+    "batches": batches.measure,
+    "start": start.measure,
+    "server": server.measure,
+    "service": service.measure,
 }
 
 
@@ -48,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few passes; README.md stays as it is")
     parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=list(BENCHMARKS), help="README.md stays as it is")
+    parser.add_argument("--cerbos", type=Path, help="the binary of Cerbos, to stand beside `service`")
     options = parser.parse_args()
+    BENCHMARKS["service"] = partial(service.measure, cerbos=options.cerbos)
     surroundings, pace = _surroundings(), clock_overhead_us()
     reports = []
     for name in options.only:

@@ -1,24 +1,26 @@
 """The server's edge beside a bare grpcio server, driven by `h2load` (nghttp2) at 1, 8 and 64 callers.
 
-`python -m bench.server [--h2load PATH] [--seconds N]`. Beside latency and throughput it prints the processor time of the
-server for each call, which other programs on the machine disturb least. Closed loop, one call at a time a connection.
+`python -m bench.server [--quick]`. Beside latency and throughput it tells the processor time of the server for each call,
+which other programs on the machine disturb least. Closed loop, one call at a time a connection.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.load import Contender, Load, drive
+from bench.report import Detail, Figure, Report, finish, number
+from bench.timing import median
+
 CALLERS = (1, 8, 64)
 REQUEST = b"x" * 200
+OURS, AIO = "ours", "bare, asyncio"
 
 _BARE = """
 import asyncio, sys, grpc, grpc.aio
@@ -63,8 +65,55 @@ asyncio.run(main())
 _POLICY = "language 1\npackage app\nentity Document\naction read on Document\nallow all { who anyone do read on Document }\n"
 
 
+def measure(*, quick: bool = False) -> Report:
+    rounds, calls = (1, 2_000) if quick else (3, 6_000)
+    found: dict[tuple[str, int], list[Load]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "app.policy").write_text(_POLICY)
+        body = folder / "body"
+        body.write_bytes(b"\0" + len(REQUEST).to_bytes(4, "big") + REQUEST)
+        contenders = {
+            AIO: (_BARE, "asyncio", "0"),
+            "bare, 2 threads": (_BARE, "threads", "2"),
+            "bare, 16 threads": (_BARE, "threads", "16"),
+            OURS: (_OURS, name),
+        }
+        for _ in range(rounds):  # in turn, so that what else the machine does meets all of them
+            for contender, (program, *arguments) in contenders.items():
+                with _serving(program, *arguments) as (port, pid):
+                    server = Contender(contender, f"http://127.0.0.1:{port}/a.B/C", body, lambda pid=pid: [pid])  # type: ignore[misc]
+                    drive(server, 8, 1_000, folder)
+                    for callers in CALLERS:
+                        found.setdefault((contender, callers), []).append(drive(server, callers, calls, folder))
+    figures = []
+    for callers in CALLERS:
+        who = f"the edge, {callers} caller{'s' if callers > 1 else ''}"
+        for what, of in _FIGURES.items():
+            ours, theirs = (median(map(of, found[name, callers])) for name in (OURS, AIO))
+            figures.append(Figure(f"{who}: {what}", ours, "us", None, AIO, theirs))
+    rows = []
+    for (contender, callers), loads in found.items():
+        medians = (median(map(of, loads)) for of in (_per_s, *_FIGURES.values()))
+        rows.append((contender, str(callers), *map(number, medians)))
+    head = ("server", "callers", "calls/s", "p50 us", "p99 us", "processor us/call")
+    note = f"Medians of {rounds} rounds. One process each, which sends {len(REQUEST)} bytes back; ours with its whole edge."
+    return Report(tuple(figures), (Detail("The server's edge beside bare grpcio", head, tuple(rows), note),))
+
+
+def _per_s(load: Load) -> float:
+    return load.per_s
+
+
+_FIGURES: dict[str, Callable[[Load], float]] = {
+    "p50": lambda load: load.took.p50,
+    "p99": lambda load: load.took.p99,
+    "processor time of a call": lambda load: load.processor_us,
+}
+
+
 @contextmanager
-def serving(program: str, *arguments: str) -> Iterator[tuple[int, int]]:
+def _serving(program: str, *arguments: str) -> Iterator[tuple[int, int]]:
     """The port and the process id of a program that prints its port."""
     with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -74,57 +123,7 @@ def serving(program: str, *arguments: str) -> Iterator[tuple[int, int]]:
             process.kill()
 
 
-def processor_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def drive(h2load: str, port: int, callers: int, calls: int, body: Path) -> tuple[float, float, float]:
-    """Calls a second, and p50 and p99 in microseconds."""
-    log = body.with_name("calls.log")
-    log.unlink(missing_ok=True)
-    command = [h2load, "-c", str(callers), "-m", "1", "-n", str(calls), "-d", str(body), f"--log-file={log}"]
-    command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}/a.B/C"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rate = re.search(r"([0-9.]+) req/s", told)
-    times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
-    assert rate
-    return float(rate[1]), statistics.median(times), times[int(len(times) * 0.99) - 1]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--h2load", default="h2load")
-    parser.add_argument("--calls", type=int, default=6000)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "app.policy").write_text(_POLICY)
-        body = folder / "body"
-        body.write_bytes(b"\0" + len(REQUEST).to_bytes(4, "big") + REQUEST)
-        contenders = {
-            "bare, asyncio": (_BARE, "asyncio", "0"),
-            "bare, 2 threads": (_BARE, "threads", "2"),
-            "bare, 16 threads": (_BARE, "threads", "16"),
-            "ours": (_OURS, name),
-        }
-        print("| server | callers | calls/s | p50 µs | p99 µs | processor µs/call |\n|---|---|---|---|---|---|")
-        found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
-        for _ in range(given.rounds):  # in turn, so that what else the machine does meets all of them
-            for contender, (program, *arguments) in contenders.items():
-                with serving(program, *arguments) as (port, pid):
-                    drive(given.h2load, port, 8, 1000, body)
-                    for callers in CALLERS:
-                        before = processor_s(pid)
-                        told = drive(given.h2load, port, callers, given.calls, body)
-                        cost = (processor_s(pid) - before) / given.calls * 1e6
-                        found.setdefault((contender, callers), []).append((*told, cost))
-        for (contender, callers), rounds in found.items():
-            rate = max(r[0] for r in rounds)
-            p50, p99, cost = (min(r[i] for r in rounds) for i in (1, 2, 3))
-            print(f"| {contender} | {callers} | {rate:.0f} | {p50:.0f} | {p99:.0f} | {cost:.0f} |")
-
-
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer calls and rounds")
+    finish(measure(quick=parser.parse_args().quick))
