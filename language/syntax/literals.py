@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from language.diagnostics import printable
 
@@ -126,6 +127,7 @@ def parse_instant(text: str) -> int:
     return microseconds
 
 
+@lru_cache(maxsize=1_024)  # ends of certificates and grants, which are told with every answer
 def format_instant(microseconds: int) -> str:
     try:
         moment = _EPOCH + timedelta(microseconds=microseconds)
