@@ -104,25 +104,31 @@ class Index:
         """With what the feed told. Told twice, or in another order, it makes the same."""
         if changes.whole or changes.incarnation != self.incarnation:
             start = Index(changes.incarnation, 0, self.confirmed_at)
-            return start.taking(changes.records, changes.revision)
+            known = [record for record in changes.records if not isinstance(record, Tombstone)]
+            return start.taking(known, changes.revision)  # nothing of what is spent comes after all that there is
         return self.taking(changes.records, changes.revision)
 
     def taking(self, records: Iterable[Record], revision: int) -> Index:
         """With records of one commit or more. One that is older than what is here, or comes after an end, is left out."""
         grants: dict[str, Grant | Tombstone] = {}
         marks: dict[tuple[str, str], Mark] = {}
+        forgotten: list[str] = []
         for record in records:
             if isinstance(record, Mark):
                 there = marks.get(record.key, self.marks.get(record.key))
                 if there is None or there.revision < record.revision:
                     marks[record.key] = record
-            elif self._is_news(grants.get(record.id, self.grants.get(record.id)), record):
+                continue
+            known = grants.get(record.id, self.grants.get(record.id))
+            if self._is_news(known, record):
                 grants[record.id] = record
+                if isinstance(record, Tombstone) and isinstance(known, Grant) and known.ends <= record.at:
+                    forgotten.append(record.id)  # a late record of it would be one of a grant whose time is over
         return Index(
             self.incarnation,
             max(self.revision, revision),
             self.confirmed_at,
-            changed(self.grants, grants) if grants else self.grants,
+            changed(self.grants, grants, forgotten) if grants else self.grants,
             changed(self.marks, marks) if marks else self.marks,
             *self._groups(grants),
         )

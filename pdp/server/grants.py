@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +30,10 @@ from pdp.server.signing_keys import SigningKeys
 from pdp.service.book import Book
 from pdp.service.caller import Moment, Rules
 from pdp.service.plan import Plan
-from pdp.service.tasks import EXPIRED_AT_ONCE, Tasks
+from pdp.service.tasks import EXPIRED_AT_ONCE, FORGOTTEN_AT_ONCE, Tasks
 
 _BETWEEN_S = 0.02  # of the rounds in which very much is tidied up: steps are taken in between
+_FORGETS = 60  # in the time for which tasks that are over are kept
 _CONFIRMS = 4  # in the time for which a confirmation holds
 
 _log = logging.getLogger("pdp.grants")
@@ -73,6 +75,7 @@ class GrantBook:
         parts.state = self._shared
         parts.published_keys = lambda: self.keys.published(parts.clock())
         self._closing = threading.Event()
+        self._forgets_at = 0.0
         if self.tasks is not None:
             self.tasks.confirm(parts.clock())
         threading.Thread(target=self._keep_up, name="pdp-grants", daemon=True).start()
@@ -137,6 +140,10 @@ class GrantBook:
         while tasks.expire(self.moment()) >= EXPIRED_AT_ONCE and not self._closing.wait(_BETWEEN_S):
             tasks.confirm(self._parts.clock())
             self._parts.publish(message(self.index, ()))
+        if time.monotonic() >= self._forgets_at:  # it looks at every task, so seldom; and a part at a time
+            keep_us = self._parts.config.store.keep_ended
+            more = tasks.forget(self.moment(), now - keep_us) >= FORGOTTEN_AT_ONCE
+            self._forgets_at = time.monotonic() + (0 if more else keep_us / 1e6 / _FORGETS)
 
     # ---- in every process
 

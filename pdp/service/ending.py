@@ -13,7 +13,7 @@ from pdp.grants.index import Index
 from pdp.grants.life import end, take
 from pdp.grants.reasons import Refused
 from pdp.grants.redeem import refuse_elsewhere
-from pdp.grants.store import Bury, Put, Unwritten
+from pdp.grants.store import Bury, Change, Put, Unwritten
 from pdp.record import Step
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import refuse_to_give
@@ -126,17 +126,25 @@ def plan_expire(index: Index, moment: Moment, late: Iterable[Grant]) -> Plan:
     return ended(index, late, moment, Caller(), EndReason.EXPIRED, "its time is over")
 
 
-def plan_forget(index: Index, before: int) -> Plan:
-    """Forgets tasks that ended before a moment, whole: a grant is never forgotten while one that hangs on it is known.
+def plan_forget(index: Index, before: int, at_most: int) -> Plan:
+    """Forgets tasks that ended, and would have by time, before a moment. Whole: a grant is never forgotten while one that
+    hangs on it is known, so that it can be a few more than `at_most`.
 
     Their ids stay spent. What they did is in the record, which is not the store's business.
     """
-    changes = []
+    changes: list[Change] = []
     for task in index.by_task:
         grants = index.of_task(task)
-        if all(grant.ended_at is not None and grant.ended_at < before for grant in grants):
+        if all(_was_over(grant, before) for grant in grants):
             changes += [Bury(grant.id, before) for grant in grants]
+        if len(changes) >= at_most:
+            break
     return Plan(tuple(changes))
+
+
+def _was_over(grant: Grant, at: int) -> bool:
+    """Also by its own time, or a record of it that came late would be one of a grant that lives."""
+    return grant.ended_at is not None and grant.ended_at < at and grant.ends <= at
 
 
 def refuse_ended(grant: Grant) -> None:

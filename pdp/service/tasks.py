@@ -31,6 +31,7 @@ from pdp.service.renewing import plan_renew
 from pdp.service.seeing import find_seen, known_chain, list_seen, may_see
 
 EXPIRED_AT_ONCE = 500
+FORGOTTEN_AT_ONCE = 500
 Planner = Callable[[Index], Plan]
 
 
@@ -115,8 +116,9 @@ class Tasks:
         return len(plan.steps)
 
     def forget(self, moment: Moment, before: int) -> int:
-        """Forgets tasks that ended before a moment; how many grants. Their ids are never used again."""
-        plan = self._step(moment, Caller(), "forgotten", None, lambda i: plan_forget(i, before))
+        """Forgets tasks that ended before a moment; how many grants, `FORGOTTEN_AT_ONCE` or a few more. Their ids are never
+        used again."""
+        plan = self._step(moment, Caller(), "forgotten", None, lambda i: plan_forget(i, before, FORGOTTEN_AT_ONCE))
         return len(plan.changes)
 
     # ---- incidents

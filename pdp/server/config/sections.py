@@ -122,6 +122,7 @@ class Store:
     witness: Path | None = _setting("tells a restored copy, best on another disk; a file beside `path` if not given", None)
     keys: Path | None = _setting("the folder of the keys that sign handles; `keys` beside the file if not given", None)
     freshness: DurationUs = _setting("after so long without the store, whatever stands on a grant is denied", seconds(5))
+    keep_ended: DurationUs = _setting("so long are tasks shown that are over; then the record alone has them", seconds(3600))
     suspend_after: int = _setting("so many failed bindings of a grant suspend it; 0 for never", 0)
     suspend_within: DurationUs = _setting("within this time", seconds(60))
 

@@ -104,6 +104,17 @@ def test_a_denial_at_the_edge_is_called_what_the_request_is(
     assert said() == [("not_permitted", "abc"), ("not_ready", "abc")]
 
 
+def test_a_task_that_is_over_leaves_memory(place: Place) -> None:
+    store = {"path": str(place.folder / "store" / "grants.sqlite"), "keep_ended": "1ms", "freshness": "200ms"}
+    with place.serving(store=store) as server, place.calling(server.address, CI) as ci:
+        ask = bound(place)
+        ask.lasting.nanos = 50_000_000
+        opened = ci.grants("Open", ask).grant
+        kept = ci.grants("Open", bound(place)).grant
+        wait_until(lambda: set(server.parts.state.index.grants) == {kept.id})  # type: ignore[attr-defined]
+        assert ci.refused("End", PDP.EndRequest(task=opened.task)).endswith("grant_unknown")
+
+
 def test_another_holder_cannot_use_it(place: Place, server: Running) -> None:
     with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
         handle = ci.grants("Open", bound(place)).handle

@@ -148,22 +148,40 @@ def test_what_ended_long_ago_is_forgotten_whole_and_its_id_never() -> None:
     root = world.open()
     child = world.delegate(root)
     world.tasks.end(world.at, workload(API), child.id)
-    kept = world.open()
     world.now += 1
     assert world.tasks.forget(world.at, world.now) == 0  # its root is active
     world.tasks.end(world.at, workload(CI), root.id)
-    assert world.tasks.forget(world.at, world.now) == 0  # it ended now, not before
     world.now += 1
+    assert world.tasks.forget(world.at, world.now) == 0  # it would not have ended yet
+    world.now = root.ends - 1
+    kept = world.open()
+    world.now = root.ends
     assert world.tasks.forget(world.at, world.now) == 2
     index = world.tasks.book.index
     assert (dict(index.by_task), dict(index.children)) == ({kept.task: frozenset({kept.id})}, {})
-    for grant in (root, child):
-        assert world.check(grant, shown=world.shown(kept)).reason == "task_ended"
+    assert set(index.grants) == {kept.id}  # nothing of them stays in memory
+    for grant, told in (root, "task_ended"), (child, "grant_unreadable"):
+        assert world.check(grant, shown=world.shown(kept)).reason == "grant_unknown"
+        late = index.taking([grant], grant.revision)  # as it was while it lived
+        world.tasks.book.index = late
+        assert world.check(grant).reason == told
+        world.tasks.book.index = index
     moment = replace(world.at, new_id=lambda: root.id)
     asked = Opening("invoicing", API, {"tenant": "acme"}, binding=tied("api"))
-    assert world.refused(lambda: world.tasks.open(moment, workload(CI), asked)) == "id_taken"
+    assert world.refused(lambda: world.tasks.open(moment, workload(CI), asked)) == "task_ended"  # says the store
     fresh = World(store=world.store)
     assert dict(fresh.tasks.book.index.by_task) == dict(index.by_task)
+    assert set(fresh.tasks.book.index.grants) == {kept.id}
+
+
+def test_what_is_over_is_forgotten_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pdp.service.tasks.FORGOTTEN_AT_ONCE", 3)
+    world = World()
+    ended = [world.open() for _ in range(7)]
+    world.now = ended[-1].ends
+    world.tasks.expire(world.at)
+    world.now += 1
+    assert [world.tasks.forget(world.at, world.now) for _ in range(4)] == [3, 3, 1, 0]
 
 
 def test_many_threads_take_steps_and_none_is_lost() -> None:
