@@ -37,6 +37,19 @@ def test_the_unit_starts_verbs_that_exist() -> None:
     assert int(service["TimeoutStopSec"]) > Config().limits.drain / 1e6 + 5
 
 
+def test_a_call_outside_of_the_filter_fails_and_does_not_kill() -> None:
+    """The doctor, which the unit runs first, asks for the state of the clock, and `@system-service` has no `@clock`."""
+    service = unit()["Service"]
+    assert "SystemCallFilter" in service
+    assert service["SystemCallErrorNumber"] == "EPERM"
+
+
+def test_the_unit_is_started_again_however_often_it_failed() -> None:
+    found = unit()
+    assert found["Service"]["Restart"] == "always"
+    assert found["Unit"]["StartLimitIntervalSec"] == "0"
+
+
 def test_the_image_has_the_extras_and_the_ports() -> None:
     text = (ROOT / "Dockerfile").read_text("utf-8")
     extras = re.search(r"'\.\[([a-z,]+)\]'", text)
