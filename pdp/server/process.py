@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
-from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
+from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
@@ -33,6 +35,8 @@ from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
 _THREADS = 8
+
+_log = logging.getLogger("pdp.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ async def run_process(
         for listener in _listeners_of(config, parts.worker):
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
+        for place, name in uids_without_socket(config, os.geteuid()) if parts.writes else ():
+            _log.warning("%s: nobody is %s here: whoever connects to a Unix socket is the user of its listener", place, name)
         admin, admin_address = await _admin(parts, writer)
         if parts.writes and parts.origin is not None:
             kept = None if runtime is None else runtime / KEPT
