@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from os.path import normpath
 
 from language import is_spiffe_id, parse_pattern
 from pdp.errors import PdpError
@@ -44,6 +45,7 @@ UNSAFE = {
     "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
+    "witness_is_store": "the witness is another file than the store, or every grant ends at each start",
     "people_incomplete": "an issuer of people is known by its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
@@ -226,6 +228,9 @@ def _parts(config: Config) -> Iterator[Problem]:
     elif record.directory is not None and record.keys is not None:
         if record.keys == record.directory or record.directory in record.keys.parents:
             yield _problem("record_without_keys", "record.keys", "it lies in the record")
+    store = config.store
+    if store.path is not None and store.witness is not None and normpath(store.path) == normpath(store.witness):
+        yield _problem("witness_is_store", "store.witness", str(store.witness))
     if not 1 <= config.workers <= WORKERS_MAX:
         yield _problem("bad_workers", "workers", str(config.workers))
     limits = config.limits
