@@ -58,6 +58,9 @@ async def run_process(
     config = parts.config
     threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
     own = _own_certificate(parts)
+    if own is not None:
+        says = "until our own certificate ends, and nobody can connect"
+        parts.counters.gauge("certificate_fresh_seconds", says, partial(_left_s, own, parts))
     served = make(parts)
     services = {name.split("/")[1] for name in served}
     handlers = {**served, **health_handlers(parts.readiness, services), **_reflection(config, services)}
@@ -123,6 +126,10 @@ async def run_process(
         around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+def _left_s(own: OwnCertificate, parts: Parts) -> float:
+    return max(0, own.current().not_after_us - parts.clock()) / 1e6
 
 
 def _reflection(config: Config, services: set[str]) -> Handlers:

@@ -19,6 +19,7 @@ from tests.pdp.server.world import (
     SERVER,
     STRANGER,
     Identities,
+    Running,
     call,
     channel,
     code_of,
@@ -56,6 +57,20 @@ def test_a_gate_is_known_by_its_certificate(config: Config, identities: Identiti
 
 def _chain(identities: Identities, name: str) -> bytes:
     return (identities.folder / "callers" / name.rsplit("/", 1)[-1] / "svid.pem").read_bytes()
+
+
+def figures(server: Running) -> dict[str, float]:
+    return {name: value for name, _, value in server.parts.counters.gauges()}
+
+
+def test_how_long_our_own_certificate_lasts_is_a_figure(config: Config, identities: Identities) -> None:
+    with running(config) as server:
+        assert 3_000 < figures(server)["certificate_fresh_seconds"] <= 3_600
+        identities.write(SERVER, "own", ttl_s=600)
+        assert 0 < figures(server)["certificate_fresh_seconds"] <= 600
+        ended = server.parts.clock() + 3_600_000_000
+        server.parts.clock = lambda: ended
+        assert figures(server)["certificate_fresh_seconds"] == 0
 
 
 @pytest.mark.parametrize(
