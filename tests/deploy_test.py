@@ -59,3 +59,12 @@ def test_the_image_has_the_extras_and_the_ports() -> None:
     assert f"EXPOSE {Config().listen[0].address.rpartition(':')[2]}" in text
     assert f"http://{Config().admin.address}/readyz" in text
     assert re.search(r"^USER pdp$", text, re.MULTILINE)
+
+
+def test_what_the_image_is_run_with_leaves_the_state_writable() -> None:
+    """Its file system is read-only: what lies in the folders that are made for it goes elsewhere."""
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    (made,) = re.findall(r"install -d .* (/\S+ /\S+)$", text, re.MULTILINE)
+    told = text.partition("FROM ")[0]
+    assert [folder for folder in made.split() if not re.search(rf"(-v pdp-state:|--tmpfs ){folder}\b", told)] == []
+    assert "-p 7070:7070" in told
