@@ -1,5 +1,7 @@
 # The decision point: `docker build -t bulkhead .`, and
-# `docker run --read-only --tmpfs /tmp --cap-drop ALL -v ./etc:/etc/pdp:ro bulkhead`.
+#   docker run --read-only --tmpfs /tmp --tmpfs /run/pdp:uid=64100,mode=0700 --cap-drop ALL -p 7070:7070 \
+#     -v ./etc:/etc/pdp:ro -v pdp-state:/var/lib/pdp bulkhead
+# Tasks and the record go to the volume; private keys in ./etc belong to uid 64100 (0600), or are refused.
 # Versions of what it depends on are those of pyproject.toml; pin the base by its digest where you build for real.
 FROM python:3.12-slim AS build
 WORKDIR /src

@@ -37,6 +37,19 @@ def test_the_unit_starts_verbs_that_exist() -> None:
     assert int(service["TimeoutStopSec"]) > Config().limits.drain / 1e6 + 5
 
 
+def test_a_call_outside_of_the_filter_fails_and_does_not_kill() -> None:
+    """The doctor, which the unit runs first, asks for the state of the clock, and `@system-service` has no `@clock`."""
+    service = unit()["Service"]
+    assert "SystemCallFilter" in service
+    assert service["SystemCallErrorNumber"] == "EPERM"
+
+
+def test_the_unit_is_started_again_however_often_it_failed() -> None:
+    found = unit()
+    assert found["Service"]["Restart"] == "always"
+    assert found["Unit"]["StartLimitIntervalSec"] == "0"
+
+
 def test_the_image_has_the_extras_and_the_ports() -> None:
     text = (ROOT / "Dockerfile").read_text("utf-8")
     extras = re.search(r"'\.\[([a-z,]+)\]'", text)
@@ -46,3 +59,12 @@ def test_the_image_has_the_extras_and_the_ports() -> None:
     assert f"EXPOSE {Config().listen[0].address.rpartition(':')[2]}" in text
     assert f"http://{Config().admin.address}/readyz" in text
     assert re.search(r"^USER pdp$", text, re.MULTILINE)
+
+
+def test_what_the_image_is_run_with_leaves_the_state_writable() -> None:
+    """Its file system is read-only: what lies in the folders that are made for it goes elsewhere."""
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    (made,) = re.findall(r"install -d .* (/\S+ /\S+)$", text, re.MULTILINE)
+    told = text.partition("FROM ")[0]
+    assert [folder for folder in made.split() if not re.search(rf"(-v pdp-state:|--tmpfs ){folder}\b", told)] == []
+    assert "-p 7070:7070" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from pdp.errors import PdpError
 from pdp.model.request import moment
 from pdp.record.reading import Seen, Touched, Wanted, read_entry, touched
 from pdp.record.values import show as shown
-from pdp.store.record_reader import need_segments, read_lines, read_record
+from pdp.store.record_reader import find_records, need_segments, read_lines, read_record
 
 log = typer.Typer(
     help="The decision record: show it, check it, decide it again.", no_args_is_help=True, rich_markup_mode=None
@@ -204,9 +205,14 @@ def replay_record(
 
 
 def _entries(folder: Path) -> Iterator[Seen]:
-    """Every entry that can be read. How many cannot is said at the end; what is wrong with them is for `verify`."""
+    """Every entry that can be read, of all processes, the oldest first. How many cannot is said of each record at the end;
+    what is wrong with them is for `verify`."""
+    return heapq.merge(*map(_entries_of, find_records(folder)), key=lambda seen: seen.at_us)
+
+
+def _entries_of(record: Path) -> Iterator[Seen]:
     unread = 0
-    for _, line in read_record(folder):
+    for _, line in read_record(record):
         try:
             if line is None:
                 raise ValueError

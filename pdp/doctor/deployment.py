@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
@@ -16,9 +17,11 @@ from pdp.doctor.finding import Finding
 from pdp.errors import PdpError
 from pdp.identity import Refused, TrustStore
 from pdp.server.config import BadConfig, Config, Service, Unix, load_config, parse_address
+from pdp.server.signing_keys import keys_folder, read_people
 from pdp.server.tls import FilesCertificate, refuse_readable
 from pdp.server.trust_sources import source_of
 from pdp.store.policy_folder import PolicyFolder
+from pdp.tokens.refusals import Refused as BadKeys
 
 _DAY_US = 86_400_000_000
 _MADE_US = 1_790_000_000_000_000  # a moment before this version was made
@@ -41,7 +44,8 @@ def check_deployment(
         return [*found, *(Finding("config_refused", p.place, f"{p.code}: {p.message}") for p in bad.problems)]
     except PdpError as error:
         return [*found, Finding("config_refused", str(file), str(error))]
-    return [*found, *_policies(config), *_trust_and_certificate(config, now), *_folders(config), *_missing(config)]
+    files = [*_policies(config), *_trust_and_certificate(config, now), *_people(config), *_folders(config)]
+    return [*found, *files, *_missing(config)]
 
 
 def check_clock(now_us: int) -> Iterator[Finding]:
@@ -124,16 +128,38 @@ def _last_end_us(authorities: tuple[x509.Certificate, ...]) -> int:
     return max(int(a.not_valid_after_utc.timestamp()) * 1_000_000 for a in authorities)
 
 
+def _people(config: Config) -> Iterator[Finding]:
+    for issuer, people in config.people.items():
+        if people.keys is None:
+            continue
+        if _others_may_write(people.keys) or _others_may_write(people.keys.parent):
+            yield Finding("people_writable", str(people.keys))
+        try:
+            read_people(replace(config, people={issuer: people}))
+        except (BadKeys, PdpError) as error:
+            yield Finding("people_unreadable", str(people.keys), str(error))
+
+
 def _folders(config: Config) -> Iterator[Finding]:
-    """Folders with keys, state or sockets, where they exist already."""
+    """Folders with keys, state or sockets, where they exist already; that of the witness has to."""
     wanted = [config.record.keys, config.record.directory]
-    wanted += [config.store.path.parent] if config.store.path is not None else []
+    wanted += [config.store.path.parent, keys_folder(config)] if config.store.path is not None else []
     for listener in config.listen:
         address = parse_address(listener.address)
         wanted += [address.path.parent] if isinstance(address, Unix) else []
     for folder in wanted:
-        if folder is not None and folder.exists() and folder.stat().st_mode & 0o077:
-            yield Finding("folder_open", str(folder), oct(stat.S_IMODE(folder.stat().st_mode)))
+        try:
+            mode = 0 if folder is None else folder.stat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Finding("folder_unusable", str(folder), error.strerror or "")
+            continue
+        if mode & 0o077:
+            yield Finding("folder_open", str(folder), oct(stat.S_IMODE(mode)))
+    witness = config.store.witness
+    if witness is not None and not os.path.isdir(witness.parent):
+        yield Finding("folder_unusable", str(witness.parent), "`store.witness` needs it, and it is not made")
 
 
 def _missing(config: Config) -> Iterator[Finding]:

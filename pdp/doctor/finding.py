@@ -75,7 +75,12 @@ RULES: dict[str, Rule] = {
         _W, "all authorities of a domain end within 30 days", "rotate the authority, and overlap the two"
     ),
     "trust_writable": Rule(_E, "others may write a trust bundle, and so be anyone", "chmod go-w the file and its folder"),
+    "people_unreadable": Rule(_E, "the keys of an issuer of people cannot be read, so nobody can approve", "see the detail"),
+    "people_writable": Rule(
+        _E, "others may write the keys of an issuer of people, and so approve anything", "chmod go-w the file and its folder"
+    ),
     "folder_open": Rule(_E, "others may enter a folder that has to be ours alone", "chmod 700 it"),
+    "folder_unusable": Rule(_E, "a folder cannot be used, so nothing is served", "see the detail; it has to be ours"),
     "record_missing": Rule(_N, "nothing is recorded: nobody will know what was decided", "configure `record`"),
     "store_missing": Rule(_N, "there is no store, so no task can be opened", "configure `store.path`"),
     "witness_beside": Rule(

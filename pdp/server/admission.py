@@ -26,8 +26,10 @@ def refuse_peer(peer: Peer, method: Method | StreamMethod, revoked: Revocations)
     """Health, which has no role, is for everyone."""
     if method.service is None:
         return
-    if method.service not in peer.roles or (method.for_gates and peer.gate is None):
-        raise edge_refusal("not_permitted", peer.name)
+    if method.service not in peer.roles:
+        raise edge_refusal("not_permitted", f"{peer.name} is not in `roles.{method.service}`")
+    if method.for_gates and peer.gate is None:
+        raise edge_refusal("not_permitted", f"{peer.name} is not in `peps`")
     if not revoked.reasons:
         return
     for noun, name in nouns_of_caller(caller_of(peer)):

@@ -81,6 +81,8 @@ class GrantBook:
         threading.Thread(target=self._keep_up, name="pdp-grants", daemon=True).start()
         parts.closes(self._closing.set)
         parts.readiness.require("store", self._lacking)
+        says = "until what stands on grants is denied, for want of a store"
+        parts.counters.gauge("store_fresh_seconds", says, lambda: max(0, self._fresh_us()) / 1e6)
 
     @classmethod
     def open(cls, parts: Parts, audience: str) -> GrantBook | None:
@@ -158,9 +160,12 @@ class GrantBook:
             except Exception:  # noqa: BLE001  # what is known goes stale if this goes on; the thread must not end
                 _log.exception("the store of grants was not confirmed")
 
+    def _fresh_us(self) -> int:
+        """Time to fail-closed for the store: 0 or less from then on."""
+        return self.index.confirmed_at + self.bound_us - self._parts.clock()
+
     def _lacking(self) -> str | None:
-        fresh = self._parts.clock() < self.index.confirmed_at + self.bound_us
-        return None if fresh else "the store of grants was not confirmed within its bound"
+        return None if self._fresh_us() > 0 else "the store of grants was not confirmed within its bound"
 
 
 def _tell_restored(parts: Parts, path: Path) -> None:

@@ -71,6 +71,8 @@ class Parts:
     reads: Callable[[], None] = field(default=lambda: None)  # keys, again
     forward: Forward | None = None  # in a process that follows: a call, answered by the one that writes
     policy_since: int = 0  # when the policies in force were put there
+    policy_reloads: int = 0  # those that somebody asked for; the watch counts its own
+    policy_failing: bool = False  # when somebody asked last
     started: int = 0
     record_figures: Callable[[], tuple[int, str, int]] | None = None  # last entry, its hash, entries lost
     watch: Watch | None = None
@@ -132,9 +134,13 @@ class Parts:
         """Policies, data, trust and keys, in this process."""
         self.sources.ask()
         self.reads()
+        self.policy_failing = True
         changed = self.engine.reload()
+        self.policy_failing = False
         if changed:
             self.policy_since = self.clock()
+            self.policy_reloads += 1
+            _reload_log.info("policies and data were reloaded")
         return changed
 
     def close(self) -> None:
@@ -223,10 +229,10 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     counters, engine, trust = parts.counters, parts.engine, parts.trust
 
     def reload_failing() -> float:
-        return float(parts.watch is not None and parts.watch.last_error is not None)
+        return float(parts.policy_failing if parts.watch is None else parts.watch.last_error is not None)
 
     def reloads() -> float:
-        return 0 if parts.watch is None else parts.watch.reloads
+        return parts.policy_reloads + (0 if parts.watch is None else parts.watch.reloads)
 
     def trust_left_s() -> float:
         """Time to fail-closed for trust: the least of all domains; 0 where one is missing."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
-from pdp.server.config import Config, Listener, Tcp, Unix, parse_address
+from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
@@ -33,6 +35,8 @@ from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
 _THREADS = 8
+
+_log = logging.getLogger("pdp.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,9 @@ async def run_process(
     config = parts.config
     threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
     own = _own_certificate(parts)
+    if own is not None:
+        says = "until our own certificate ends, and nobody can connect"
+        parts.counters.gauge("certificate_fresh_seconds", says, partial(_left_s, own, parts))
     served = make(parts)
     services = {name.split("/")[1] for name in served}
     handlers = {**served, **health_handlers(parts.readiness, services), **_reflection(config, services)}
@@ -93,6 +100,8 @@ async def run_process(
         for listener in _listeners_of(config, parts.worker):
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
+        for place, name in uids_without_socket(config, os.geteuid()) if parts.writes else ():
+            _log.warning("%s: nobody is %s here: whoever connects to a Unix socket is the user of its listener", place, name)
         admin, admin_address = await _admin(parts, writer)
         if parts.writes and parts.origin is not None:
             kept = None if runtime is None else runtime / KEPT
@@ -117,6 +126,10 @@ async def run_process(
         around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+def _left_s(own: OwnCertificate, parts: Parts) -> float:
+    return max(0, own.current().not_after_us - parts.clock()) / 1e6
 
 
 def _reflection(config: Config, services: set[str]) -> Handlers:

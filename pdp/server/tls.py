@@ -59,6 +59,7 @@ class FilesCertificate:
         self._lock = threading.Lock()
         self._seen: object = None
         self._shown: Shown | None = None
+        self._failing = ""  # whoever connects makes us look, so it is said once
 
     def current(self) -> Shown:
         with self._lock:
@@ -67,10 +68,13 @@ class FilesCertificate:
                 if self._shown is None or seen != self._seen:
                     self._shown = self._read()
                     self._seen = seen
+                self._failing = ""
             except PdpError as error:
                 if self._shown is None:
                     raise
-                _log.error("our certificate was not read again; what was shown before is shown on: %s", error)
+                if str(error) != self._failing:
+                    _log.error("our certificate was not read again; what was shown before is shown on: %s", error)
+                self._failing = str(error)
             return self._shown
 
     def _read(self) -> Shown:
@@ -133,7 +137,7 @@ def port_credentials(
         name, first = made()
     except Refused as refused:
         raise PdpError("trust_unavailable", f"`{trust_domain}`: {refused}") from None
-    last = [name]
+    last, failing = [name], [""]
 
     def fetch() -> object | None:
         """Asked at every new connection; None goes on with what there is. Who is let in wrongly meets the next check:
@@ -141,8 +145,11 @@ def port_credentials(
         try:
             name, configuration = made()
         except (Refused, PdpError) as error:
-            _log.error("the credentials of a port stay as they were: %s", error)
+            if str(error) != failing[0]:
+                _log.error("the credentials of a port stay as they were: %s", error)
+            failing[0] = str(error)
             return None
+        failing[0] = ""
         if name == last[0]:
             return None
         last[0] = name

@@ -10,6 +10,8 @@ from pdp.errors import PdpError
 from pdp.record.line import LINE_BYTES_MAX, Line, parse_line
 
 NAME = re.compile(r"record-([0-9]{8})\.ndjson")
+#: The folder of one of several processes, which have a record each.
+_WORKER = re.compile(r"worker-[0-9]{1,2}", re.ASCII)
 _BLOCK = 1024 * 1024
 
 
@@ -31,11 +33,28 @@ def find_segments(folder: Path) -> list[Path]:
         raise PdpError("invalid_file", f"`{folder}` cannot be read: {error.strerror}") from None
 
 
-def need_segments(folder: Path) -> list[Path]:
-    found = find_segments(folder)
+def find_records(folder: Path) -> list[Path]:
+    """The folders with a record: this one, and those of several processes in it. PdpError where there is none."""
+    try:
+        below = [p for p in folder.iterdir() if _WORKER.fullmatch(p.name) and p.is_dir()]
+    except OSError as error:
+        raise PdpError("invalid_file", f"`{folder}` cannot be read: {error.strerror}") from None
+    found = [each for each in (folder, *sorted(below, key=lambda p: int(p.name[7:]))) if find_segments(each)]
     if not found:
         raise PdpError("invalid_file", f"there is no record in `{folder}`")
     return found
+
+
+def need_segments(folder: Path) -> list[Path]:
+    """The files of one record; PdpError where there is none, or where it is one of several."""
+    records = find_records(folder)
+    if records != [folder]:
+        each = ", ".join(f"`{record}`" for record in records if record != folder)
+        own = "; copy the files that lie beside these elsewhere, and name them there" if folder in records else ""
+        raise PdpError(
+            "invalid_file", f"`{folder}`: each process has a record of its own, to be named by itself: {each}{own}"
+        )
+    return find_segments(folder)
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
@@ -59,7 +78,7 @@ def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def read_record(folder: Path) -> Iterator[tuple[str, Line | None]]:
-    """Every line with its place; None for what is no line."""
-    for path in need_segments(folder):
+    """Every line of one record with its place; None for what is no line."""
+    for path in find_segments(folder):
         for number, raw in enumerate(read_lines(path), 1):
             yield f"{path.name}:{number}", parse_line(raw)

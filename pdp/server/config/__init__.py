@@ -10,7 +10,7 @@ from pdp.server.config.problems import BadConfig, Problem
 from pdp.server.config.read import read_config
 from pdp.server.config.sections import Config, Domain, Limits, Listener, Pep, Service, Telemetry
 from pdp.server.config.show import show_config
-from pdp.server.config.unsafe import UNSAFE, find_unsafe, refuse_unsafe
+from pdp.server.config.unsafe import UNSAFE, find_unsafe, refuse_unsafe, uids_without_socket
 
 __all__ = [
     "UNSAFE",
@@ -34,5 +34,6 @@ __all__ = [
     "refuse_unsafe",
     "reloaded_settings",
     "show_config",
+    "uids_without_socket",
     "with_reloaded",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from os.path import normpath
 
 from language import is_spiffe_id, parse_pattern
 from pdp.errors import PdpError
@@ -36,6 +37,7 @@ UNSAFE = {
     "source_unclear": "a bundle comes from exactly one place, and settings of another place would silently do nothing",
     "bad_name": "a caller is a SPIFFE ID or `uid:NUMBER`; a role also takes a SPIFFE pattern; a domain is a plain name",
     "uid_without_socket": "users of this machine are known on a Unix socket only, so the entry would never be used",
+    "uid_of_no_socket": "whoever connects to a Unix socket is the `uid` of its listener, root too, and none has this one",
     "gate_domain_untrusted": "a gate may speak for workloads of this domain, and nothing says how to verify them",
     "gate_unfit": "no gate can be made of the entry, so each of its calls would be denied",
     "xfcc_without_destination": "the header is believed where it names the gate's own service, and none is configured",
@@ -43,6 +45,7 @@ UNSAFE = {
     "users_unclear": "a user is taken from a place in the metadata, as a type that the gate may name",
     "no_policies": "without policies every answer is a denial",
     "record_without_keys": "a record without keys cannot be checked, and keys beside the record prove nothing",
+    "witness_is_store": "the witness is another file than the store, or every grant ends at each start",
     "people_incomplete": "an issuer of people is known by name, its keys and our name there, or tokens for others would do",
     "limit_of_nothing": "nothing would be served",
     "bad_workers": f"between 1 and {WORKERS_MAX} processes",
@@ -161,6 +164,20 @@ def _callers(config: Config) -> Iterator[Problem]:
     for service, names in config.roles.items():
         for name in names:
             yield from _role(f"roles[{service}]", service, name, sockets)
+    for place, name in uids_without_socket(config, None):
+        yield _problem("uid_of_no_socket", place, name)
+
+
+def uids_without_socket(config: Config, own: int | None) -> Iterator[tuple[str, str]]:
+    """The entries, with their places, of users that nobody can be on the Unix sockets that there are. `own` is who runs the
+    server; where that is not known, and a socket would be of that user, nothing is said."""
+    uids = {own if listener.uid is None else listener.uid for _, listener, a in _listeners(config) if isinstance(a, Unix)}
+    if not uids or None in uids:
+        return
+    named = [(f"peps[{name}]", name) for name in config.peps]
+    named += [(f"roles[{service}]", name) for service, names in config.roles.items() for name in names]
+    known = {f"uid:{uid}" for uid in uids}
+    yield from ((place, name) for place, name in named if _UID.fullmatch(name) and name not in known)
 
 
 def _pep(config: Config, name: str, pep: Pep, sockets: bool) -> Iterator[Problem]:
@@ -211,6 +228,9 @@ def _parts(config: Config) -> Iterator[Problem]:
     elif record.directory is not None and record.keys is not None:
         if record.keys == record.directory or record.directory in record.keys.parents:
             yield _problem("record_without_keys", "record.keys", "it lies in the record")
+    store = config.store
+    if store.path is not None and store.witness is not None and normpath(store.path) == normpath(store.witness):
+        yield _problem("witness_is_store", "store.witness", str(store.witness))
     if not 1 <= config.workers <= WORKERS_MAX:
         yield _problem("bad_workers", "workers", str(config.workers))
     limits = config.limits

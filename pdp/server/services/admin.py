@@ -10,6 +10,7 @@ from language import FOREVER, PolicyErrors, render
 from pdp.errors import PdpError
 from pdp.grants.grant import State
 from pdp.grants.reasons import Refused
+from pdp.identity import NEVER
 from pdp.server.calling import caller_of
 from pdp.server.config import BadConfig, Service
 from pdp.server.desk import Desk
@@ -83,7 +84,9 @@ def admin_handlers(desk: Desk) -> Handlers:
 def status_of(desk: Desk) -> wire.Status:
     parts, grants = desk.parts, desk.grants
     domains = [
-        wire.Domain(name, bundle.version, bundle.retrieved_us, bundle.fresh_until_us)
+        wire.Domain(
+            name, bundle.version, bundle.retrieved_us, FOREVER if bundle.fresh_until_us >= NEVER else bundle.fresh_until_us
+        )
         for name, bundle in sorted(parts.trust.current.bundles.items())
     ]
     store = None

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdp.doctor.deployment import check_clock, check_deployment
 from pdp.doctor.finding import RULES
+from pdp.identity.dev.tokens import public_jwk
 from tests.pdp.server.world import DOMAIN, GATE, SERVER, Identities, now_us, policies
 
 
@@ -19,13 +21,16 @@ def good(tmp_path: Path) -> Path:
     identities = Identities(tmp_path)
     identities.write(SERVER, "own")
     policies(tmp_path)
-    for name in ("record", "keys", "store"):
+    for name in ("record", "keys", "store", "witness"):
         (tmp_path / name).mkdir(mode=0o700)
+    jwk = public_jwk(ec.generate_private_key(ec.SECP256R1()), kid="k1", alg="ES256", use="sig")
+    (tmp_path / "people.json").write_text(json.dumps({"keys": [jwk]}))
     document = {
         "listen": [{"address": "127.0.0.1:7070", "trust_domain": DOMAIN}, {"address": f"unix:{tmp_path}/store/pdp.sock"}],
         "tls": {"certificate": "own/svid.pem", "key": "own/svid.key"},
         "trust": {DOMAIN: {"file": f"{DOMAIN}.json"}},
         "peps": {GATE: {"domains": [DOMAIN]}},
+        "people": {"https://login.test": {"audience": "pdp", "keys": "people.json"}},
         "policies": {"path": "policies"},
         "record": {"directory": "record", "keys": "keys"},
         "store": {"path": "store/grants.sqlite", "witness": "witness/grants"},
@@ -33,7 +38,8 @@ def good(tmp_path: Path) -> Path:
     path = tmp_path / "pdp.json"
     path.write_text(json.dumps(document))
     path.chmod(0o600)
-    for each in (tmp_path / "policies", tmp_path / "policies" / "app.policy", tmp_path / f"{DOMAIN}.json"):
+    readable = (tmp_path / "people.json", tmp_path / "policies" / "app.policy", tmp_path / f"{DOMAIN}.json")
+    for each in (tmp_path / "policies", *readable):
         each.chmod(0o755 if each.is_dir() else 0o644)
     return path
 
@@ -67,11 +73,19 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("certificate_refused", lambda f: (f.parent / "own" / "svid.key").unlink()),
     ("certificate_refused", lambda f: (f.parent / "own" / "svid.pem").write_text("x")),
     ("trust_writable", lambda f: (f.parent / f"{DOMAIN}.json").chmod(0o646)),
+    ("people_writable", lambda f: (f.parent / "people.json").chmod(0o666)),
+    ("people_unreadable", lambda f: (f.parent / "people.json").write_text("{}")),
+    ("people_unreadable", lambda f: (f.parent / "people.json").unlink()),
     ("folder_open", lambda f: (f.parent / "keys").chmod(0o750)),
+    ("folder_open", lambda f: (f.parent / "store" / "keys").mkdir(mode=0o755)),
+    ("folder_open", edit(lambda d: d["store"].update(keys="policies"))),  # type: ignore[index]
+    ("folder_unusable", lambda f: (f.parent / "witness").rmdir()),
+    # As a folder that we may not search, which there is none of for root: asking about it fails.
+    ("folder_unusable", edit(lambda d: d["record"].update(directory="x" * 300))),  # type: ignore[index]
     ("record_missing", edit(lambda d: d.pop("record"))),
     ("store_missing", edit(lambda d: d.pop("store"))),
     ("witness_beside", edit(lambda d: d["store"].pop("witness"))),  # type: ignore[index]
-    ("witness_beside", edit(lambda d: d["store"].update(witness="store/more/witness"))),  # type: ignore[index]
+    ("witness_beside", edit(lambda d: d["store"].update(witness="store/witness"))),  # type: ignore[index]
     ("no_gates", edit(lambda d: d.pop("peps"))),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,43 @@ print([m for m in sys.modules if m.startswith(("cryptography", "pdp.record", "pd
 
 def test_moments_are_those_of_the_record() -> None:
     assert moment("2026-01-01T09:00:00Z", "") == NOW
+
+
+@pytest.fixture
+def several(base: Path, tmp_path: Path) -> Path:
+    """Records of two processes in one folder, as several workers write them."""
+    for number in (0, 1):
+        shutil.copytree(base / "log", tmp_path / f"worker-{number}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_the_records_of_several_processes_are_read_together(base: Path, several: Path, *, earlier: bool) -> None:
+    """Also beside one from a time when there was one process."""
+    if earlier:
+        for path in find_segments(base / "log"):
+            shutil.copy(path, several)
+    ran = run("log", "touched", several, AGENT, "--format", "json")
+    assert ran.returncode == 0, ran.stderr
+    alone = json.loads(run("log", "touched", base / "log", AGENT, "--format", "json").stdout)
+    assert [t["count"] for t in json.loads(ran.stdout)] == [t["count"] * (2 + earlier) for t in alone]
+
+
+def test_what_several_processes_wrote_is_shown_in_order_of_time(tmp_path: Path) -> None:
+    for number in (0, 1):
+        with RecordFiles(tmp_path / f"worker-{number}", open_keys(tmp_path / "keys"), now_us=lambda: NOW) as record:
+            for second in (number, number + 2):
+                record.stepped(Step(Kind.INCIDENT, "freeze", NOW + second * 1_000_000, f"at-{second}", actor="ada"))
+    ran = run("log", "show", tmp_path, "--kind", "incident")
+    assert [line.split(" ")[0][-3:-1] for line in ran.stdout.splitlines()] == ["00", "01", "02", "03"], ran.stdout
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_nothing_is_said_whole_where_one_of_several_was_looked_at(base: Path, several: Path, *, earlier: bool) -> None:
+    if earlier:
+        for path in find_segments(base / "log"):
+            shutil.copy(path, several)
+    ran = run("log", "verify", several)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"`{several}/worker-0`, `{several}/worker-1`" in ran.stderr
+    assert run("log", "verify", several / "worker-1").returncode == 0

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from pdp.errors import PdpError
-from pdp.server.config import UNSAFE, BadConfig, Config, find_unsafe, load_config, read_config, show_config
+from pdp.server.config import (
+    UNSAFE,
+    BadConfig,
+    Config,
+    find_unsafe,
+    load_config,
+    read_config,
+    show_config,
+    uids_without_socket,
+)
 from pdp.server.config.sections import LogLevel, Service
 
 BASE = Path("/etc/pdp")
@@ -26,7 +35,7 @@ GOOD: dict[str, Any] = {
     "tls": {"workload_api": "unix:///run/spire/agent.sock"},
     "trust": {"prod.acme": {"workload_api": True}, "partner.test": {"file": "partner.json"}},
     "peps": {GATE: {"domains": ["prod.acme"], "xfcc": "sanitize_set", "destinations": ["spiffe://prod.acme/ns/api"]}},
-    "roles": {"grants": ["spiffe://prod.acme/ci/**"], "admin": ["uid:0"]},
+    "roles": {"grants": ["spiffe://prod.acme/ci/**"], "admin": ["uid:1000"]},
     "policies": {"path": "policies"},
     "store": {"path": "grants.sqlite", "freshness": "5s"},
     "record": {"directory": "record", "keys": "keys", "full": "deny"},
@@ -119,6 +128,10 @@ UNSAFE_ROWS: list[tuple[str, Any, set[str]]] = [
     ("listen/0/trust_domain", "other.test", {"domain_missing"}),
     ("listen/1/trust_domain", "prod.acme", {"domain_of_no_use"}),
     ("listen/0/uid", 0, {"uid_without_socket"}),
+    ("listen/1/uid", 0, {"uid_of_no_socket"}),
+    ("listen/1/uid", None, set()),
+    ("roles/decision", ["uid:0"], {"uid_of_no_socket"}),
+    ("peps/uid:0", {}, {"uid_of_no_socket"}),
     ("trust/partner.test/workload_api", True, {"source_unclear"}),
     ("trust/partner.test", {}, {"source_unclear"}),
     ("trust/partner.test/server_id", GATE, {"source_unclear"}),
@@ -143,6 +156,9 @@ UNSAFE_ROWS: list[tuple[str, Any, set[str]]] = [
     ("people", {"https://issuer.test": {"audience": "pdp"}}, {"people_incomplete"}),
     ("record/keys", None, {"record_without_keys"}),
     ("record/keys", "record/keys", {"record_without_keys"}),
+    ("store/witness", "grants.sqlite", {"witness_is_store"}),
+    ("store/witness", "x/../grants.sqlite", {"witness_is_store"}),
+    ("store/witness", "/other/grants.sqlite", set()),
     ("workers", 0, {"bad_workers"}),
     ("workers", 65, {"bad_workers"}),
     ("limits/concurrent", 0, {"limit_of_nothing"}),
@@ -153,6 +169,12 @@ UNSAFE_ROWS: list[tuple[str, Any, set[str]]] = [
 @pytest.mark.parametrize(("path", "value", "codes"), UNSAFE_ROWS, ids=lambda v: str(v)[:40])
 def test_unsafe_combinations_are_refused(path: str, value: Any, codes: set[str]) -> None:
     assert {p.code for p in find_unsafe(read_config(changed(path, value), BASE))} == codes
+
+
+@pytest.mark.parametrize(("own", "found"), [(0, ["uid:1000"]), (1000, []), (None, [])])
+def test_a_socket_without_a_user_is_of_the_server_s_own(own: int | None, found: list[str]) -> None:
+    config = read_config(changed("listen/1/uid", None), BASE)
+    assert [name for _, name in uids_without_socket(config, own)] == found
 
 
 def test_loopback_without_tls_is_for_development_only() -> None:

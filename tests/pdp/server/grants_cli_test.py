@@ -82,7 +82,8 @@ def test_a_task_by_hand(place: Place, server: Running) -> None:
     assert ci.json("task", "list") == []
     assert [each["state"] for each in ci.json("task", "list", "--state", "ended")] == ["ended"]
     assert "no such task" in ci.run("task", "show", "x", code=1)
-    assert "refused: not_permitted" in ci.run("status", code=1)
+    assert f"refused: not_permitted: who calls may not call this: {CI} is not in `roles.admin`" in ci.run("status", code=1)
+    assert [each["stale"] for each in ops.json("status")["trust"]] == [None]  # a bundle from a file
 
 
 def test_asked_for_approved_delegated(place: Place, server: Running) -> None:

@@ -115,6 +115,18 @@ def test_a_task_that_is_over_leaves_memory(place: Place) -> None:
         assert ci.refused("End", PDP.EndRequest(task=opened.task)).endswith("grant_unknown")
 
 
+def test_how_long_the_store_is_good_for_is_a_figure(place: Place) -> None:
+    with place.serving(store={"path": str(place.folder / "store" / "grants.sqlite"), "freshness": "1h"}) as server:
+
+        def left_s() -> float:
+            return next(value for name, _, value in server.parts.counters.gauges() if name == "store_fresh_seconds")
+
+        assert 3_000 < left_s() <= 3_600
+        late = server.parts.clock() + 2 * 3_600_000_000
+        server.parts.clock = lambda: late
+        assert left_s() == 0
+
+
 def test_another_holder_cannot_use_it(place: Place, server: Running) -> None:
     with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
         handle = ci.grants("Open", bound(place)).handle

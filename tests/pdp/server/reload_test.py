@@ -329,6 +329,20 @@ def test_policies_and_configuration_are_taken_together_or_not_at_all(tmp_path: P
         assert said(gate, f"{DECISIONS}Check", asking(place, "")) == NOT_PERMITTED
 
 
+def test_policies_that_were_not_taken_are_a_figure_where_nobody_watches_them(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    policy = tmp_path / "set" / "app.policy"
+    good = policy.read_text()
+    with serving(place, document(place)) as server:
+        policy.write_text("garbage")
+        assert len(server.reload().problems) == 1
+        assert (server.figure("policy_reload_failing"), server.figure("policy_reloads")) == (1, 0)
+        policy.write_text(good + "# another\n")
+        assert server.reload().changed
+        assert (server.figure("policy_reload_failing"), server.figure("policy_reloads")) == (0, 1)
+        assert wait_until(lambda: any("policies and data were reloaded" in line for line in server.lines), "the log")
+
+
 # ---- in this process
 
 

@@ -13,12 +13,14 @@ from cryptography import x509
 from pdp.errors import PdpError
 from pdp.identity.dev.malformed_svids import MALFORMED_SVIDS
 from pdp.server.config import Config
+from pdp.server.tls import FilesCertificate
 from tests.pdp.server.world import (
     DOMAIN,
     GATE,
     SERVER,
     STRANGER,
     Identities,
+    Running,
     call,
     channel,
     code_of,
@@ -56,6 +58,37 @@ def test_a_gate_is_known_by_its_certificate(config: Config, identities: Identiti
 
 def _chain(identities: Identities, name: str) -> bytes:
     return (identities.folder / "callers" / name.rsplit("/", 1)[-1] / "svid.pem").read_bytes()
+
+
+def figures(server: Running) -> dict[str, float]:
+    return {name: value for name, _, value in server.parts.counters.gauges()}
+
+
+def test_a_certificate_that_is_spoiled_is_said_once_however_often_somebody_connects(
+    config: Config, identities: Identities, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(config) as server:
+        bundle, certificate, key = server.parts.trust, config.tls.certificate, config.tls.key
+        assert certificate is not None
+        assert key is not None
+        own = FilesCertificate(certificate, key, lambda: bundle.current, server.parts.clock)
+        shown, good = own.current(), certificate.read_bytes()
+        for _ in range(2):
+            certificate.write_bytes(b"x")
+            assert [own.current() for _ in range(3)] == [shown] * 3
+            certificate.write_bytes(good)
+            assert own.current() == shown
+    assert [r.levelname for r in caplog.records if "was not read again" in r.message] == ["ERROR", "ERROR"]
+
+
+def test_how_long_our_own_certificate_lasts_is_a_figure(config: Config, identities: Identities) -> None:
+    with running(config) as server:
+        assert 3_000 < figures(server)["certificate_fresh_seconds"] <= 3_600
+        identities.write(SERVER, "own", ttl_s=600)
+        assert 0 < figures(server)["certificate_fresh_seconds"] <= 600
+        ended = server.parts.clock() + 3_600_000_000
+        server.parts.clock = lambda: ended
+        assert figures(server)["certificate_fresh_seconds"] == 0
 
 
 @pytest.mark.parametrize(
