@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
-from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, StreamMethod
+from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, StreamMethod, edge_refusal
 from pdp.server.peer import Peer
 from pdp.server.readiness import Readiness
 
@@ -28,7 +28,10 @@ def health_handlers(readiness: Readiness, services: Collection[str]) -> Handlers
 
     async def watch(requests: AsyncIterator[bytes], _: Peer, __: Deadline) -> AsyncGenerator[bytes, None]:
         """The state now, and whenever it changes. A service that is not known may come to be, so it ends nothing."""
-        is_known = _name(await anext(requests)) in known
+        asked = await anext(requests, None)
+        if asked is None:  # ended without a question
+            raise edge_refusal("malformed")
+        is_known = _name(asked) in known
         told = None
         while True:
             state = SERVICE_UNKNOWN if not is_known else SERVING if readiness.is_serving else NOT_SERVING

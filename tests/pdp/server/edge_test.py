@@ -104,6 +104,16 @@ def test_health_watch_and_names(tmp_path: Path) -> None:
         assert next(opened.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\x05other")) == b"\x08\x03"
 
 
+def test_a_watch_of_health_that_asks_nothing_is_no_error_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever may connect can do it again and again: it is one line a second, and no stack for each."""
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as ended:
+                list(opened.stream_stream("/grpc.health.v1.Health/Watch")(iter(())))
+            assert code_of(ended.value) == "INVALID_ARGUMENT malformed"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 # ---- overload, deadlines, cancelled calls
 
 
