@@ -17,7 +17,7 @@ from itertools import count
 from time import perf_counter_ns
 from typing import NamedTuple, cast
 
-from language import Bundle, Vocabulary
+from language import Vocabulary
 from pdp.engine.decide import Explanation
 from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names
@@ -68,10 +68,9 @@ class Desk:
         consume = None if self.grants is None else self.grants.consume
         self.checks = Checks(decider, shown, self._handles, self.proofs, consume, recording)
         self._explaining = Checks(decider, shown, self._handles, Looking(self.proofs), lambda _: None, recording)
-        self._routes = Routes(parts.engine.bundle)
-        self._routes_of: Bundle = parts.engine.bundle
-        self._words_of = self.vocabulary
-        self._words = GateWords.of(self._words_of)
+        # Each with what it was made of, in one assignment: several threads make them.
+        self._routes = parts.engine.bundle, Routes(parts.engine.bundle)
+        self._words = self.vocabulary, GateWords.of(self.vocabulary)
         self._process, self._epochs_made = secrets.token_hex(6), count(1)
         self._standing_anew = threading.Lock()
         self._standing = self._stand("")
@@ -151,17 +150,17 @@ class Desk:
 
     def routes(self, turn: Turn) -> Routes:
         """Of the policy set that this call is decided by."""
-        bundle = turn.standing.snapshot.policy.bundle
-        if self._routes_of is not bundle:
-            self._routes, self._routes_of = Routes(bundle), bundle
-        return self._routes
+        bundle, made = turn.standing.snapshot.policy.bundle, self._routes
+        if made[0] is not bundle:
+            made = self._routes = bundle, Routes(bundle)
+        return made[1]
 
     def words(self, turn: Turn) -> GateWords:
         """What only a gate can say, by the vocabulary that this call is decided by."""
-        vocabulary = turn.standing.snapshot.world.vocabulary
-        if self._words_of is not vocabulary:
-            self._words, self._words_of = GateWords.of(vocabulary), vocabulary
-        return self._words
+        vocabulary, made = turn.standing.snapshot.world.vocabulary, self._words
+        if made[0] is not vocabulary:
+            made = self._words = vocabulary, GateWords.of(vocabulary)
+        return made[1]
 
     def _note_reuse(self, notes: ReuseNotes, token: str, reason: str, now: int) -> None:
         failed = binding_reason(reason)

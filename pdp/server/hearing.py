@@ -7,10 +7,10 @@ it holds now is verified with each call; what policy says to it comes from the e
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 
 from pdp.model.ask import Ask
-from pdp.model.bounded import Bounded
 from pdp.model.gates import Gate
 from pdp.service.check import Understood
 from pdp.wire.decision import GateWords
@@ -18,6 +18,7 @@ from pdp.wire.refusals import Unfit
 
 QUESTIONS_MAX = 4_096
 QUESTION_BYTES_MAX = 4_096
+BYTES_MAX = 1 << 20  # of all of them; what is read of them can take forty times as much
 
 Read = Callable[[bytes, Gate | None, GateWords], Ask | Unfit]
 Key = tuple[str, bytes]  # by caller, so that none meets what another said
@@ -37,10 +38,11 @@ class Hearing:
     """The questions of a process. One that is heard for the first time leaves a mark only; so what nobody repeats costs
     next to nothing, and cannot push out what is repeated until it is."""
 
-    def __init__(self, read: Read, questions_max: int = QUESTIONS_MAX) -> None:
+    def __init__(self, read: Read, questions_max: int = QUESTIONS_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._read = read
-        self._questions_max = questions_max
-        self._heard: Bounded[Key, Heard] = Bounded(questions_max)
+        self._questions_max, self._bytes_max = questions_max, bytes_max
+        self._bytes = 0
+        self._heard: OrderedDict[Key, Heard] = OrderedDict()
         self._once: set[int] = set()  # hashes; a collision has a question kept at its first hearing
         self._once_before: set[int] = set()
         self._changing = threading.Lock()
@@ -59,12 +61,16 @@ class Hearing:
 
     def _keep(self, key: Key, heard: Heard) -> Heard | None:
         mark = hash(key)
-        if self._heard.get(key) is None and mark not in self._once and mark not in self._once_before:
+        if key not in self._heard and mark not in self._once and mark not in self._once_before:
             if len(self._once) >= self._questions_max:
                 self._once_before, self._once = self._once, set()
             self._once.add(mark)
             return None
-        self._heard.keep(key, heard)
+        self._bytes += 0 if key in self._heard else len(key[1])
+        self._heard[key] = heard
+        while len(self._heard) > self._questions_max or self._bytes > self._bytes_max:
+            (_, gone), _ = self._heard.popitem(last=False)
+            self._bytes -= len(gone)
         return heard
 
 

@@ -32,7 +32,12 @@ def decision_handlers(desk: Desk) -> Handlers:
         turn, questions = desk.turn(peer), wire.split_many(raw)
         if isinstance(questions, Unfit):
             raise unfit(questions)
-        return wire.write_many([_result(desk, each, peer, turn) for each in questions], explain=explains(turn))
+        results = []
+        for each in questions:
+            if deadline.is_over:
+                raise edge_refusal("deadline_passed")
+            results.append(_result(desk, each, peer, turn))
+        return wire.write_many(results, explain=explains(turn))
 
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         async for raw in raws:
@@ -64,7 +69,8 @@ def decision_handlers(desk: Desk) -> Handlers:
 
     return {
         f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
-        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, passes=True),
+        # In a thread: there can be a thousand, and no gate that asks for one may wait for them.
+        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, waits=True, passes=True),
         f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
         f"{_SERVICE}WatchEpoch": StreamMethod(watch_epoch, Service.DECISION),
         f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, passes=True),

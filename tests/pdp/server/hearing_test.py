@@ -175,3 +175,17 @@ def test_what_nobody_repeats_is_not_kept_and_memory_is_bounded(tmp_path: Path) -
         hearing.hear("caller", raw, gate, WORDS)
         assert isinstance(hearing.hear("caller", raw, gate, WORDS), Heard)
     assert (len(hearing._heard), len(hearing._once) <= 10, len(hearing._once_before) <= 10) == (10, True, True)
+
+
+def test_the_bytes_of_all_questions_are_bounded(tmp_path: Path) -> None:
+    """What a caller says in four bytes can take more than a hundred when it was read."""
+    gate = Place(tmp_path).desk.turn(PEER).place.gate
+    raws = [write_request(pdp.Request("read", ("Document", f"q{i:03}")), None) for i in range(100)]
+    hearing = Hearing(read_check, bytes_max=10 * len(raws[0]) + 1)
+    for words in WORDS, GateWords(frozenset(), {}):  # what is heard anew takes the place of what was heard before
+        for raw in raws * 2:
+            hearing.hear("caller", raw, gate, words)
+        for raw in raws[-10:] * 2:
+            assert isinstance(hearing.hear("caller", raw, gate, words), Heard)
+        assert [raw for _, raw in hearing._heard] == raws[-10:]
+        assert hearing._bytes == sum(map(len, raws[-10:]))
