@@ -247,14 +247,21 @@ class Engine:
             now = self._snapshot
             self._snapshot = Snapshot(now.policy, now.world, change(now.revoked))
 
-    def reload(self) -> bool:
+    @property
+    def loaded(self) -> str:
+        """Names the files in force, policies and data, by their content; empty where there are none."""
+        return "" if self._folder is None else self._folder.in_force
+
+    def reload(self, wanted: str | None = None) -> bool:
         """Reads policies and data again and puts them into force together, or raises and leaves what is in force. Returns
-        whether anything changed. Checks go on meanwhile."""
+        whether anything changed. Checks go on meanwhile. Nothing but the set that is `wanted` (`loaded`), where one is."""
         folder = self._folder
         if folder is None:
             raise PdpError("invalid_argument", "this engine was not loaded from files")
         with self._reloading:
             read = folder.read()
+            if wanted is not None and read.name != wanted:
+                raise PdpError("other_policies", f"what stands in `{folder.path}` is not the set that is wanted")
             with self._changing:
                 return self._put_into_force(read.bundle, folder.apply(read, self._data))
 

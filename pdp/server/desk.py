@@ -174,8 +174,6 @@ class Desk:
         match json.loads(raw):
             case {"reuse": [str(grant), str(reason)]} if self.notes is not None:
                 self.notes.take(grant, reason)
-            case {"reload": True}:
-                self.parts.reload_aside()
 
     def _stand(self, epoch: str) -> Standing:
         config, engine, trust, grants = self.parts.config, self.parts.engine, self.parts.trust, self.grants

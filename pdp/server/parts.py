@@ -66,6 +66,8 @@ class Parts:
     state: State = field(default_factory=NoState)
     published_keys: Callable[[], bytes] | None = None  # the keys that sign handles, as JWKS
     publish: Callable[[bytes], None] = field(default=lambda _: None)
+    #: The others, which configuration and policy set are in force; it returns when each has taken them, or denies.
+    tell: Callable[[], None] = field(default=lambda: None)
     note: Callable[[bytes], None] = field(default=lambda _: None)  # to the writer, or from it to all; may be lost
     noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop
     reads: Callable[[], None] = field(default=lambda: None)  # keys, again
@@ -92,6 +94,7 @@ class Parts:
     def watched(self, error: Exception | None) -> None:
         if error is None:
             self.policy_since = self.clock()
+            self.tell()
 
     def prepares(self, prepare: Prepare) -> None:
         """Asked before another configuration is put into force; what it gives is called when all have been asked."""
@@ -112,9 +115,10 @@ class Parts:
     def reload(self) -> bool:
         """Reads everything again, in every process where this is the one that writes: the configuration, policies, data,
         trust and keys. Raises what keeps them from being put into force; then all is as it was."""
-        changed = self.read_again() if self.reloading is None else self.reloading.reload(self.read_again)
-        if self.writes:
-            self.note(b'{"reload": true}')
+        if self.reloading is not None:
+            return self.reloading.reload(self.read_again)
+        changed = self.read_again()
+        self.tell()
         return changed
 
     def reload_aside(self) -> None:
@@ -130,12 +134,15 @@ class Parts:
 
         threading.Thread(target=run, name="pdp-reload", daemon=True).start()
 
-    def read_again(self) -> bool:
-        """Policies, data, trust and keys, in this process."""
+    def read_again(self, wanted: str | None = None) -> bool:
+        """Policies, data, trust and keys, in this process; of policies and data, nothing but the set that is `wanted`, where
+        one is."""
         self.sources.ask()
         self.reads()
+        if wanted is not None and wanted == self.engine.loaded:
+            return False
         self.policy_failing = True
-        changed = self.engine.reload()
+        changed = self.engine.reload(wanted)
         self.policy_failing = False
         if changed:
             self.policy_since = self.clock()
@@ -178,7 +185,7 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
     parts.closes(sources.close)
     if config.development.enabled:
         trust_development(config, trust, clock.now())
-    if config.policies.watch:
+    if config.policies.watch and parts.writes:  # the others take what this one tells
         parts.watch = engine.watch(parts.watched)
         parts.closes(parts.watch.close)
     if config.record.directory is not None:

@@ -73,7 +73,7 @@ async def run_process(
         where = runtime / CHANNEL
         writer = Writer(where, parts.state, handlers, parts.callers, threads, parts.noted, revoked, lambda: told(parts))
         await writer.start()
-        parts.publish, parts.note = writer.publish, writer.note
+        parts.publish, parts.tell, parts.note = writer.publish, writer.publish_config, writer.note
     elif runtime is not None:
         figures = partial(figures_of, parts.counters)
         configure = partial(take_told, parts)
@@ -105,9 +105,8 @@ async def run_process(
         admin, admin_address = await _admin(parts, writer)
         if parts.writes and parts.origin is not None:
             kept = None if runtime is None else runtime / KEPT
-            tell = _nothing if writer is None else writer.publish_config
             # Aside: it looks at the file first, and may have something to tell, which goes over this loop.
-            parts.reloading = await asyncio.to_thread(Reloading, parts, parts.origin, kept, tell)
+            parts.reloading = await asyncio.to_thread(Reloading, parts, parts.origin, kept)
         gc.collect()
         gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it
         on_started(Started(tuple(b.address for b in bound), admin_address))
@@ -138,10 +137,6 @@ def _reflection(config: Config, services: set[str]) -> Handlers:
     from pdp.server.reflection import reflection_handlers
 
     return reflection_handlers(services)
-
-
-def _nothing() -> None:
-    """There is no other process to be told."""
 
 
 async def _each(between_s: float, do: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from language import PolicyErrors
 from pdp.errors import PdpError
 from pdp.sdk.watch import Watch
 from pdp.server.config import Config, Origin, read_config, refuse_restart, show_config, with_reloaded
@@ -29,8 +30,8 @@ _log = logging.getLogger("pdp.reload")
 class Reloading:
     """In the process that writes. `failing` says why what stands in the file is not in force; None when it is."""
 
-    def __init__(self, parts: Parts, origin: Origin, kept: Path | None, tell: Callable[[], None]) -> None:
-        self._parts, self._origin, self._kept, self._tell = parts, origin, kept, tell
+    def __init__(self, parts: Parts, origin: Origin, kept: Path | None) -> None:
+        self._parts, self._origin, self._kept = parts, origin, kept
         self._one_at_a_time = threading.Lock()
         self.failing: str | None = None
         self.reloads = 0
@@ -56,7 +57,9 @@ class Reloading:
                 raise
             if take is None:
                 self.failing = None
-                return more()
+                changed = more()
+                self._parts.tell()
+                return changed
             self.failing = "policies, which are taken with it, were not"
             more()
             take()
@@ -92,7 +95,7 @@ class Reloading:
             if kept is not None and aside is not None:
                 aside.replace(kept)
             taken()
-            self._tell()
+            self._parts.tell()
 
         return take
 
@@ -119,13 +122,21 @@ def kept_config(kept: Path, started: Config) -> Config:
 
 
 def told(parts: Parts) -> bytes:
-    """The configuration in force, for the processes that follow."""
-    return show_config(parts.config).encode()
+    """What is in force, for the processes that follow: the configuration, and which policies and data."""
+    return json.dumps({"config": json.loads(show_config(parts.config)), "policies": parts.engine.loaded}).encode()
 
 
 def take_told(parts: Parts, raw: bytes) -> None:
-    """In a process that follows. What it cannot take it raises, and denies until it can."""
-    wanted = with_reloaded(parts.config, read_config(json.loads(raw), Path("/")))
-    if wanted is not parts.config:
-        parts.prepare(wanted)()
+    """In a process that follows. What it cannot take it raises, and denies until it can: also while something else stands on
+    disk than what is in force, such as the next draft."""
+    said = json.loads(raw)
+    wanted = with_reloaded(parts.config, read_config(said["config"], Path("/")))
+    take = None if wanted is parts.config else parts.prepare(wanted)
+    try:
+        parts.read_again(said["policies"])
+    except PolicyErrors as errors:
+        first = next(each for each in errors.diagnostics if each.is_error)
+        raise PdpError("other_policies", f"what stands on disk is not the set in force: {first.message}") from None
+    if take is not None:
+        take()
         _log.info("another configuration is in force")

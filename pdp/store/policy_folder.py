@@ -39,6 +39,10 @@ class Read:
     data: DataSet | None
     data_digest: str
 
+    @property
+    def name(self) -> str:
+        return _name(self.texts, self.data_digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -67,6 +71,11 @@ class PolicyFolder:
         self._bundle: Bundle | None = None
         self._data_digest = ""
         self._told = Told({}, {})
+
+    @property
+    def in_force(self) -> str:
+        """Names what was read and put into force, policies and data, by its content."""
+        return _name(self._texts, self._data_digest)
 
     def read(self) -> Read:
         """Everything, compiled aside and tested if so configured; PolicyErrors or PdpError when it is not fit.
@@ -122,6 +131,10 @@ class PolicyFolder:
             self._told = Told(entities, {(r.relation, r.of): r.until for _, r in read.data.rows})
         self._bundle, self._texts, self._data_digest = read.bundle, read.texts, read.data_digest
         return held
+
+
+def _name(texts: tuple[tuple[str, str], ...], data_digest: str) -> str:
+    return blake2b(repr((texts, data_digest)).encode(), digest_size=16).hexdigest()
 
 
 def _carry_over(old: Directory, new: Directory, change: Change) -> None:

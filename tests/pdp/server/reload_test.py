@@ -222,6 +222,69 @@ def test_a_process_that_is_started_later_begins_with_what_is_in_force(tmp_path: 
         assert wait_until(codes) == {NOT_PERMITTED}
 
 
+OPEN = f"allow all {{ who spiffe://{DOMAIN}/billing/* do select on Table }}\n"
+
+
+def reasons(server: Serving, ask: Any) -> set[str]:
+    """What a question gets, wherever it arrives: a reason, or the code of the call."""
+    found = set()
+    with server.connections(GATE) as gates:
+        for each in gates:
+            try:
+                raw = call(each.channel, f"{DECISIONS}Check", ask.SerializeToString())
+                found.add(PDP.CheckResponse.FromString(raw).decision.reason)
+            except grpc.RpcError as error:
+                found.add(code_of(error))
+    return found
+
+
+@pytest.mark.parametrize("after", ["", "the next draft"])
+def test_when_a_reload_has_returned_no_process_allows_by_the_policies_of_before(tmp_path: Path, after: str) -> None:
+    """Also when something else stands on disk before the others have read it: who cannot have the set in force denies."""
+    place = Place(tmp_path)
+    policy = tmp_path / "set" / "app.policy"
+    tight = policy.read_text()
+    policy.write_text(tight + OPEN)
+    ask = asking(place, "")
+    with serving(place, document(place, workers=2)) as server:
+        assert reasons(server, ask) == {"allowed"}
+        policy.write_text(tight)
+        assert server.reload().changed
+        policy.write_text(after or tight)
+        for _ in range(3):
+            assert "allowed" not in reasons(server, ask)
+        policy.write_text(tight)
+        assert wait_until(lambda: reasons(server, ask) == {"default_deny"}, "both to have it")
+
+
+def test_a_draft_that_nobody_asked_for_is_in_force_nowhere(tmp_path: Path) -> None:
+    """Also not in a process that is started meanwhile: it does not listen until what stands on disk is in force."""
+    place = Place(tmp_path)
+    policy = tmp_path / "set" / "app.policy"
+    tight = policy.read_text()
+    ask = asking(place, "")
+    with serving(place, document(place, workers=2)) as server:
+        policy.write_text(tight + OPEN)
+        _, follower = sorted(children(server.process.pid))
+        os.kill(follower, signal.SIGKILL)
+        assert wait_until(lambda: any("is not the set that is wanted" in line for line in server.lines), "its word")
+        assert reasons(server, ask) == {"default_deny"}
+        assert server.reload().changed
+        assert wait_until(lambda: server.figure("worker_up", 1) == 1, "the other process")
+        assert wait_until(lambda: reasons(server, ask) == {"allowed"})
+
+
+def test_a_policy_that_changed_is_taken_by_every_process_where_policies_are_watched(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    policy = tmp_path / "set" / "app.policy"
+    tight = policy.read_text()
+    ask = asking(place, "")
+    with serving(place, document(place, workers=2, policies={"path": "set", "watch": True})) as server:
+        for text, reason in (tight + OPEN, "allowed"), (tight, "default_deny"):
+            policy.write_text(text)
+            assert wait_until(lambda reason=reason: reasons(server, ask) == {reason})
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
