@@ -6,7 +6,7 @@ Everything here is touched by the loop of one process, so nothing is locked; wha
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -35,6 +35,7 @@ class Counters:
         self.waiting = 0
         self.streams = 0
         self.streams_for_all = 0  # of methods that need no role
+        self.streams_of: Counter[tuple[str, bool]] = Counter()  # by caller, and whether they are for all
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def decided(self, outcome: str, reason: str, from_cache: bool, ns: int) -> None:

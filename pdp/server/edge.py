@@ -239,9 +239,13 @@ class Edge:
         if (counters.streams_for_all if method.service is None else counters.streams) > around.limits.streams:
             raise edge_refusal("overloaded")
         peer = self.peer_of(call, method)
+        theirs = peer.name, method.service is None
+        if counters.streams_of[theirs] >= max(1, around.limits.streams // 2):  # nobody has them all
+            raise edge_refusal("overloaded", "half of all streams are this caller's")
         deadline = Deadline.after_s(min(call.left_s(), _STREAM_S_MAX))
         answers = method.handle(self._limited(requests), peer, deadline)
         ending = asyncio.ensure_future(around.ending.wait())
+        counters.streams_of[theirs] += 1
         next_answer: asyncio.Future[bytes] | None = None
         try:
             while True:
@@ -259,6 +263,9 @@ class Edge:
                     next_answer = None
                     yield answer
         finally:
+            counters.streams_of[theirs] -= 1
+            if not counters.streams_of[theirs]:
+                del counters.streams_of[theirs]
             ending.cancel()
             if next_answer is not None:
                 next_answer.cancel()

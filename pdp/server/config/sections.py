@@ -161,7 +161,7 @@ class Limits:
     message_bytes: int = _setting("the largest request", 256 * 1024)
     concurrent: int = _setting("calls in work at one time in a process; more are denied as overloaded", 1024, reloads=True)
     waiting: int = _setting("of those, calls that wait for a thread, such as steps of grants", 64, reloads=True)
-    streams: int = _setting("streams open at one time in a process", 256, reloads=True)
+    streams: int = _setting("streams open at one time in a process; of one caller, half of them", 1024, reloads=True)
     calls_per_connection: int = _setting("calls in work at one time on a connection", 1024)
     metadata_bytes: int = _setting("the largest metadata of a call", 16 * 1024)
     deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1), reloads=True)

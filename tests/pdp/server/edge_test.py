@@ -251,6 +251,33 @@ def test_streams_for_everyone_keep_out_no_others(tmp_path: Path) -> None:
         first.cancel()
 
 
+def test_one_caller_has_half_of_the_streams_at_most(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def one_and_wait() -> Iterator[bytes]:
+        yield b"1"
+        go.wait(15)
+
+    with running(development(tmp_path, limits={"streams": 4, "drain": "1s"})) as server, channel(server.address) as opened:
+        stream = opened.stream_stream("/test.Echo/Stream")
+
+        def begin(name: str) -> Any:
+            call = stream(one_and_wait(), metadata=(("pdp-as", f"spiffe://dev.test/{name}"),))
+            assert next(call) == b"1"
+            return call
+
+        begun = [begin("greedy"), begin("greedy")]
+        with pytest.raises(grpc.RpcError) as ended:
+            begin("greedy")
+        assert code_of(ended.value) == "RESOURCE_EXHAUSTED overloaded"
+        begun += [begin("other"), begin("other")]
+        for each in begun:
+            each.cancel()
+        go.set()
+        assert wait_until(lambda: server.parts.counters.streams == 0)
+        assert not server.parts.counters.streams_of
+
+
 class _HalfCalls:
     """Calls whose request never comes."""
 
