@@ -23,6 +23,7 @@ from pdp.errors import PdpError
 from pdp.server.config import Config, Origin, Tcp, parse_address, show_config
 
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
+BEAT_S, SILENT_S = 1.0, 15.0  # how often a process says that it goes on, and after which silence it hangs
 _BEYOND_DRAIN_S = 5.0
 
 _log = logging.getLogger("pdp.server")
@@ -38,9 +39,14 @@ class WorkerFailed(PdpError):
 
 class Supervisor:
     def __init__(
-        self, config: Config, runtime: Path, program: str = "pdp.server.worker", origin: Origin | None = None
+        self,
+        config: Config,
+        runtime: Path,
+        program: str = "pdp.server.worker",
+        origin: Origin | None = None,
+        silent_s: float = SILENT_S,
     ) -> None:
-        self._runtime, self._program, self._origin = runtime, program, origin
+        self._runtime, self._program, self._origin, self._silent_s = runtime, program, origin, silent_s
         self._up: set[int] = set()  # who has said that it listens, and has not ended
         self._reserved: list[socket.socket] = []
         self._config = self._reserve(config)
@@ -101,11 +107,11 @@ class Supervisor:
         return {"config": json.loads(show_config(self._config)), "origin": origin}
 
     async def _keep(self, number: int) -> None:
-        """Starts a process again whenever it ends, at once the first time, then with growing pauses."""
+        """Starts a process again whenever it ends or hangs, at once the first time, then with growing pauses."""
         pause_s = 0.0
         while True:
             began = asyncio.get_running_loop().time()
-            status = await self._processes[number].wait()
+            status = await self._ended(number, self._processes[number])
             self._up.discard(number)
             if self._ending:
                 return
@@ -116,6 +122,19 @@ class Supervisor:
             self.restarts += 1
             with contextlib.suppress(WorkerFailed):
                 await self._start(number)
+
+    async def _ended(self, number: int, process: asyncio.subprocess.Process) -> int:
+        """The status of a process, once it has ended; one that says nothing for long is made to."""
+        assert process.stdout is not None
+        try:
+            while await asyncio.wait_for(process.stdout.readline(), self._silent_s):
+                pass
+        except TimeoutError:
+            if not self._ending:
+                _log.error("worker %d hangs, and is killed", number)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        return await process.wait()
 
     async def _end(self) -> None:
         """SIGTERM to all; SIGKILL to whoever is still there when calls in work had their time."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError
-from pdp.identity import Refused, TrustBundle, parse_workload_id
+from pdp.identity import Refused, TrustBundle, parse_workload_id, stale_after_us
 from pdp.server.config import Config, Domain
 from pdp.store.trust import EndpointSource, FileSource, Source, SpiffeServer, Trust, WebServer, refresh
 
@@ -132,7 +132,12 @@ class TrustSources:
         self._due_us[name] = told.again_us
         if told.code is None:
             self.problems.pop(name, None)
-        elif self.problems.get(name) != told.code:
+            return
+        if isinstance(
+            source, FileSource
+        ):  # as it should be it never goes stale; gone or spoiled, it is a source that is silent
+            self._trust.bound_source(source.name, now + stale_after_us(None))
+        if self.problems.get(name) != told.code:
             self.problems[name] = told.code
             _log.error("a trust bundle was not read; what was trusted stays until it is stale: %s", told.message)
 

@@ -1,8 +1,8 @@
 """One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
 
 Where another one was put into force since the server started, that counts; it is kept in the folder of this run. What it
-listens on is said on standard output, once it does. It ends on SIGTERM, and when standard input is closed: whoever started
-it is gone then, and nobody would start it again.
+listens on is said on standard output, once it does, and then, with empty lines, that it goes on. It ends on SIGTERM, and
+when standard input is closed: whoever started it is gone then, and nobody would start it again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pdp.server.config import Config, Origin, read_config
 from pdp.server.parts import Parts, make_parts
 from pdp.server.process import Started, run_process
 from pdp.server.reloading import KEPT, kept_config
+from pdp.server.supervisor import BEAT_S
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.telemetry import start_logs, start_metrics
 
@@ -52,7 +53,13 @@ async def serve(config: Config, origin: Origin | None, worker: int, runtime: Pat
     parts = make_parts(config, worker, origin)
     if config.telemetry.metrics:
         start_metrics(parts.counters, worker)
-    await run_process(parts, runtime, stop, _tell, make)
+    beats: list[asyncio.Task[None]] = []
+
+    def tell(started: Started) -> None:
+        _tell(started)
+        beats.append(loop.create_task(_beat()))
+
+    await run_process(parts, runtime, stop, tell, make)
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -64,6 +71,12 @@ def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 def _tell(started: Started) -> None:
     told = {"addresses": [str(a) for a in started.addresses], "admin": str(started.admin or "")}
     print(json.dumps(told), flush=True)
+
+
+async def _beat() -> None:
+    while True:
+        print(flush=True)
+        await asyncio.sleep(BEAT_S)
 
 
 if __name__ == "__main__":

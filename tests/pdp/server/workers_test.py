@@ -21,7 +21,7 @@ import pytest
 
 from pdp.errors import PdpError
 from pdp.server.config import Config
-from pdp.server.supervisor import Supervisor
+from pdp.server.supervisor import BEAT_S, SILENT_S, Supervisor
 from tests.pdp.server.world import GATE, WAIT_S, Identities, call, channel, development, production, refused, wait_until
 
 READ, ADD = "/test.Texts/Read", "/test.Texts/Add"
@@ -63,12 +63,14 @@ class Several:
 
 
 @contextmanager
-def several(config: Config, worker: str = "tests.pdp.server.counting_worker") -> Iterator[Several]:
+def several(
+    config: Config, worker: str = "tests.pdp.server.counting_worker", silent_s: float = SILENT_S
+) -> Iterator[Several]:
     loop, up, found = asyncio.new_event_loop(), threading.Event(), []
     stop = asyncio.Event()
 
     async def serve(runtime: Path) -> None:
-        supervisor = Supervisor(config, runtime, worker)
+        supervisor = Supervisor(config, runtime, worker, silent_s=silent_s)
 
         def started(told: dict[str, Any]) -> None:
             found.append(Several(supervisor, told))
@@ -128,6 +130,17 @@ def test_a_follower_that_is_killed_comes_back_with_everything(two: Several) -> N
     assert two.read(1) == ["before", "meanwhile"]
     assert two.supervisor.restarts == 1
     opened.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_hangs_is_replaced(tmp_path: Path, number: int) -> None:
+    """It would go on to get its share of the connections. While it goes on, it says so."""
+    with several(development(tmp_path, workers=2), silent_s=3 * BEAT_S) as two:
+        hanging = two.supervisor.processes[number]
+        os.kill(hanging, signal.SIGSTOP)
+        assert wait_until(lambda: two.supervisor.processes[number] != hanging)
+        assert wait_until(lambda: two.supervisor.restarts == 1)
+        assert two.read(number) == []
 
 
 def test_without_the_writer_the_others_deny_and_recover_without_a_hand(two: Several) -> None:
