@@ -26,7 +26,8 @@ story: $(STAMP) ## the ledger behind a real Envoy: allowed in its task, and in n
 	PYTHONPATH=. $(BIN)/python -m policies.examples.ledger.story.run
 
 test: $(STAMP) ## all tests, in a few minutes
-	$(BIN)/python -m pytest tests
+	$(BIN)/python tools/envoy.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests
 
 check: $(STAMP) ## style, types, import floors, generated files
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pdp
 from pdp.grants.grant import Bindings, Grant
 from pdp.grants.handle import Names, make_handle
 from pdp.record import Step
+from pdp.server.grants import new_id
 from pdp.service.book import Book
 from pdp.service.caller import Caller, Moment, Rules
 from pdp.service.giving import Opening
@@ -62,4 +62,4 @@ class TaskDesk:
         self._store.close()
 
     def _moment(self) -> Moment:
-        return Moment(time.time_ns() // 1000, self._engine.snapshot, lambda: secrets.token_urlsafe(24))
+        return Moment(time.time_ns() // 1000, self._engine.snapshot, new_id)

@@ -126,7 +126,7 @@ class GrantBook:
 
     def moment(self) -> Moment:
         """When and by what a step is taken now."""
-        return Moment(self._parts.clock(), self._parts.engine.snapshot, lambda: secrets.token_urlsafe(24))
+        return Moment(self._parts.clock(), self._parts.engine.snapshot, new_id)
 
     # ---- in the process that writes
 
@@ -166,6 +166,13 @@ class GrantBook:
 
     def _lacking(self) -> str | None:
         return None if self._fresh_us() > 0 else "the store of grants was not confirmed within its bound"
+
+
+def new_id() -> str:
+    """Of a task or a grant: 192 random bits. It does not begin with a dash, which a command line takes for an option."""
+    while (found := secrets.token_urlsafe(24)).startswith("-"):
+        pass
+    return found
 
 
 def _tell_restored(parts: Parts, path: Path) -> None:

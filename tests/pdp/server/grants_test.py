@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pdp.grants.replay import ReplayMemory
 from pdp.identity.dev.tokens import public_jwk
 from pdp.server import desk
+from pdp.server.grants import new_id
 from pdp.store.issuer_keys import read_issuer_keys, withdraw
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
@@ -125,6 +126,12 @@ def test_how_long_the_store_is_good_for_is_a_figure(place: Place) -> None:
         late = server.parts.clock() + 2 * 3_600_000_000
         server.parts.clock = lambda: late
         assert left_s() == 0
+
+
+def test_an_id_can_be_given_to_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["-dashed", "--twice", "plain"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(drawn))
+    assert new_id() == "plain"
 
 
 def test_another_holder_cannot_use_it(place: Place, server: Running) -> None:

@@ -152,7 +152,8 @@ def test_stale_knowledge_of_grants_denies_everything() -> None:
 
 
 @pytest.mark.parametrize(("noun", "name"), [("workload", API), ("credential", GRANT.binding.certificate),
-    ("trust_domain", "dev.test"), ("gate", GATE), ("opener", GRANT.opener)])  # fmt: skip
+    ("trust_domain", "dev.test"), ("gate", GATE), ("opener", GRANT.opener)],
+    ids=["workload", "credential", "trust_domain", "gate", "opener"])  # fmt: skip
 def test_what_was_revoked_is_denied_on_the_very_next_check(noun: str, name: str) -> None:
     desk = Desk()
     assert desk.reason() == "allowed"
