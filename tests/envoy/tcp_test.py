@@ -123,8 +123,9 @@ def test_without_a_decision_point_nothing_comes_through(stand: Stand, holder: Pa
     assert stand.echo.received == before
 
 
-def test_a_service_that_speaks_first_is_not_heard_before_the_decision(stand: Stand, holder: Path) -> None:
+def test_a_service_that_speaks_first_is_not_heard_before_the_decision(stand: Stand) -> None:
     """Nor is it reached: a connection behind is made once the answer is yes."""
+    holder = stand.identities.svid(BILLING, "greeted")  # whom nothing was ever given
     with GreetingBackEnd() as greeting:
         gate = stand.gate("tcp.yaml", "greeting", id=TCP_GATE, service=LEDGER, back_end_port=greeting.port)
         with stand.connect(gate, holder):  # about which nothing is asked yet
