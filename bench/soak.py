@@ -28,6 +28,7 @@ DOMAIN, API, CI, SERVER = "prod.acme", "spiffe://prod.acme/ns/api", "spiffe://pr
 DOCUMENTS, OFTEN = 20_000, 200
 ASKERS, OF_A_CONNECTION = 2, 2_000
 STEP_S, RELOAD_S, LOOK_S = 0.25, 20.0, 2.0
+LASTING_S, KEEP_ENDED_S = 5, 30  # short, so that tasks are forgotten while somebody looks
 WARM = 1 / 3  # of the time; by then what is bounded should be full
 DAY_MIN = 1_440
 
@@ -87,7 +88,7 @@ class _Soak:
             "trust": {DOMAIN: {"file": str(folder / "ca" / "bundle.json")}},
             "roles": {"decision": [API], "grants": [CI, API]},
             "policies": {"path": str(self._policies)},
-            "store": {"path": str(folder / "grants.db")},
+            "store": {"path": str(folder / "grants.db"), "keep_ended": f"{KEEP_ENDED_S}s"},  # an hour if not told
             "record": {"directory": str(folder / "record"), "keys": str(folder / "keys")},
         }
         self._server = Server(folder, config)
@@ -134,6 +135,7 @@ class _Soak:
             while not self._over.wait(STEP_S):
                 opening = PDP.find("pdp.v1.OpenRequest")(kind="reading", holder=API)
                 opening.bindings.certificate = holder
+                opening.lasting.seconds = LASTING_S
                 grant = ci.call("/pdp.v1.GrantService", "Open", opening).grant
                 handle = api.call("/pdp.v1.GrantService", "Get", PDP.GetRequest(grant=grant.id)).handle
                 with pdp.Client(self._address, tls=self._tls["api"], timeout_s=5.0) as client:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from language.directory import NOTHING_TOLD, DirectoryError, EntityData, conform_entity
@@ -111,7 +112,7 @@ def conform_request(vocabulary: Vocabulary, request: RequestData) -> Asked:
         None if request.user is None else _entity(vocabulary, request.user, request.user_told, "user"),
         None if request.task is None else _task(vocabulary, request.task),
         context,
-        None if request.gate is None else conform_record(request.gate, GATE, "gate"),
+        None if request.gate is None else _gate(request.gate),
         conform_record(request.location, LOCATION, "location"),
         _proofs(request.proof),
     )
@@ -156,6 +157,18 @@ def _workload(workload: str | None) -> str | None:
     if workload is not None and (type(workload) is not str or not is_spiffe_id(workload)):
         raise BadValue(f"workload: found {describe(workload)}, expected a SPIFFE ID")
     return workload
+
+
+def _gate(told: Mapping[str, Any]) -> tuple[Any, ...]:
+    """There are few gates, and each says the same of itself with every question."""
+    if isinstance(told, Mapping) and all(type(k) is type(v) is str for k, v in told.items()):
+        return _gate_of(tuple(told.items()))
+    return conform_record(told, GATE, "gate")
+
+
+@lru_cache(maxsize=256)
+def _gate_of(told: tuple[tuple[str, str], ...]) -> tuple[Any, ...]:
+    return conform_record(dict(told), GATE, "gate")
 
 
 def _proofs(facts: frozenset[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Calls as grpcio's completion queue tells of them: one thread takes what has happened, and acts on it at once.
 
 grpcio's own servers put two thread switches, or a task and a wake-up of asyncio, between the queue and a handler; here there
-is nothing between them, which makes a call cost a third (`DECISIONS.md`). Nobody waits in this thread: a call whose message
+is nothing between them, which makes a call cost half to two thirds (`DECISIONS.md`). Nobody waits in this thread: a call whose message
 has not come costs memory only, and what may wait is given to other threads, which send their answers themselves.
 
 This uses `grpc._cython.cygrpc`, which grpcio's own servers are made of and which is private: `pyproject.toml` bounds the
