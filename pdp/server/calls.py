@@ -1,8 +1,9 @@
 """Calls as grpcio's completion queue tells of them: one thread takes what has happened, and acts on it at once.
 
 grpcio's own servers put two thread switches, or a task and a wake-up of asyncio, between the queue and a handler; here there
-is nothing between them, which makes a call cost half to two thirds (`DECISIONS.md`). Nobody waits in this thread: a call whose message
-has not come costs memory only, and what may wait is given to other threads, which send their answers themselves.
+is nothing between them, which makes a call cost half to two thirds (`DECISIONS.md`). Nobody waits in this thread: a call
+whose message has not come costs memory only, and what may wait is given to other threads, which send their answers
+themselves.
 
 This uses `grpc._cython.cygrpc`, which grpcio's own servers are made of and which is private: `pyproject.toml` bounds the
 versions, and the tests of the edge are the contract.
@@ -157,11 +158,13 @@ class CallQueue:
         call.begin()
 
     def _until_timer_s(self) -> float:
-        soonest = [at for at, _, _ in self._timers[:1]]
-        soonest += [next(iter(self._half.values()))] if self._half else []
+        soonest = self._timers[0][0] if self._timers else 0
+        if self._half:
+            oldest = next(iter(self._half.values()))
+            soonest = min(soonest, oldest) if soonest else oldest
         if not soonest:
             return _LOOK_S
-        return min(_LOOK_S, max(0.0, (min(soonest) - time.monotonic_ns()) / 1e9))
+        return min(_LOOK_S, max(0.0, (soonest - time.monotonic_ns()) / 1e9))
 
     def _run_timers(self) -> None:
         timers, now = self._timers, time.monotonic_ns()
@@ -211,9 +214,9 @@ class _Queued:
         operations = [] if self._has_begun_to_answer else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
         if ended.answer is not None:
             operations.append(cygrpc.SendMessageOperation(ended.answer, _NO_FLAGS))
-        status = getattr(cygrpc.StatusCode, _STATUS[ended.status])
         told = trailing(self, ended)
-        operations.append(cygrpc.SendStatusFromServerOperation(told, status, ended.details.encode(), _NO_FLAGS))
+        status, details = _STATUS[ended.status], ended.details.encode()
+        operations.append(cygrpc.SendStatusFromServerOperation(told, status, details, _NO_FLAGS))
         self._ask(operations, self._sent)
 
     @property
@@ -464,22 +467,24 @@ def _resolve(done: asyncio.Future[Any], event: Any) -> None:
 #: Figures are changed by this thread and by those that wait.
 _COUNTING = threading.Lock()
 
-#: Names of statuses as cygrpc spells them.
 _STATUS = {
-    "OK": "ok",
-    "UNKNOWN": "unknown",
-    "INVALID_ARGUMENT": "invalid_argument",
-    "DEADLINE_EXCEEDED": "deadline_exceeded",
-    "NOT_FOUND": "not_found",
-    "ALREADY_EXISTS": "already_exists",
-    "PERMISSION_DENIED": "permission_denied",
-    "UNAUTHENTICATED": "unauthenticated",
-    "RESOURCE_EXHAUSTED": "resource_exhausted",
-    "FAILED_PRECONDITION": "failed_precondition",
-    "ABORTED": "aborted",
-    "UNIMPLEMENTED": "unimplemented",
-    "INTERNAL": "internal",
-    "UNAVAILABLE": "unavailable",
+    name: getattr(cygrpc.StatusCode, name.lower())
+    for name in (
+        "OK",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+    )
 }
 
 
