@@ -11,6 +11,7 @@ import linecache
 from bisect import bisect_right
 from types import TracebackType
 from typing import TypeVar
+from weakref import finalize
 
 from language.source import Source, Span
 
@@ -43,7 +44,9 @@ class Listing:
 
     def show_in_tracebacks(self) -> None:
         text = "\n".join(s.text for s in self.sources)
-        linecache.cache[self.name] = (len(text), None, text.splitlines(True), self.name)
+        shown = (len(text), None, text.splitlines(True), self.name)
+        linecache.cache[self.name] = shown
+        finalize(self, _show_no_more, self.name, shown)  # or each reload would leave a whole policy set behind
 
     def locate(self, error: BaseException) -> Span | None:
         """Where in the policies an exception was raised, or None when it was not raised by compiled policy."""
@@ -77,3 +80,8 @@ def _fill(node: ast.AST, place: tuple[int, int, int, int]) -> None:
                 continue
             each.lineno, each.col_offset, each.end_lineno, each.end_col_offset = place
         waiting += ast.iter_child_nodes(each)
+
+
+def _show_no_more(name: str, shown: object) -> None:
+    if linecache.cache.get(name) is shown:
+        del linecache.cache[name]

@@ -13,7 +13,7 @@ from pdp.grants.refusals import Refused
 from pdp.model.bounded import Bounded
 from pdp.tokens.compact import TOKEN_BYTES_MAX
 
-ENTRIES_MAX = 65_536
+ENTRIES_MAX = 16_384
 
 
 class Handles:

@@ -17,6 +17,7 @@ from pdp.grants.grant import Grant, Reference, Source, State
 from pdp.grants.reasons import Refused
 from pdp.grants.scope import Ancestors, covers, target_of
 from pdp.grants.store import Consume
+from pdp.model.bounded import Bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,25 @@ class Redeemed:
 
 
 class Fits:
-    """Chains that were found to be whole, and what policy and data of a world would give: asked once for each of both.
+    """Chains that were found to be whole, and what policy and data of a world would give: asked once for each of both. Of
+    one world at a time, or it would keep every one that there ever was.
 
     INVARIANT: neither a grant nor a world ever changes, so what was found of them stays so.
     """
 
-    __slots__ = ("_chains_max", "_seen")
+    __slots__ = ("_chains_max", "_of")
 
-    def __init__(self, chains_max: int = 65_536) -> None:
+    def __init__(self, chains_max: int = 8_192) -> None:
         self._chains_max = chains_max
-        self._seen: dict[str, tuple[World, tuple[Grant, ...]]] = {}
+        self._of: tuple[World | None, Bounded[str, tuple[Grant, ...]]] = None, Bounded(chains_max)
 
     def demand(self, chain: tuple[Grant, ...], world: World) -> int:
         """When the task of a fit chain started."""
         root, leaf = chain[0], chain[-1]
-        seen = self._seen.get(leaf.id)
-        if seen is None or seen[0] is not world or seen[1] != chain or root.started is None:
+        of, seen = self._of
+        if of is not world:
+            of, seen = self._of = world, Bounded(self._chains_max)
+        if seen.get(leaf.id) != chain or root.started is None:
             refuse_broken(chain)
             decl = world.vocabulary.tasks.get(leaf.kind)
             if decl is None:
@@ -66,9 +70,7 @@ class Fits:
             refuse_outdated(chain, decl, world)
             if root.started is None:
                 raise Refused("grant_unreadable", "an active task has started")
-            if len(self._seen) >= self._chains_max:
-                self._seen.clear()
-            self._seen[leaf.id] = (world, chain)
+            seen.keep(leaf.id, chain)
         return root.started
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: E501  # a row a line
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from pdp.grants.grant import DEPTH_MAX, Bindings, Fact, Grant, Source, State
 from pdp.grants.reasons import REASONS, Refused
-from pdp.grants.redeem import Shown, redeem
+from pdp.grants.redeem import Fits, Shown, redeem
 from pdp.record import BINDING_REASONS
 from tests.pdp.service.world import (
     API,
@@ -236,3 +237,13 @@ def test_a_chain_that_closes_on_itself_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         replace(world.tasks.book.index, grants=loop).chain("a")
     assert refused.value.code == "grant_unreadable"
+
+
+def test_what_was_found_of_chains_keeps_no_world_of_before_alive() -> None:
+    """A world holds all that the directory has. What is found in the next is found anew."""
+    fits, worlds = Fits(), [World() for _ in range(3)]
+    for world in worlds:
+        chain = (world.open(),)
+        assert fits.demand(chain, world.snapshot.world) == fits.demand(chain, world.snapshot.world) == chain[0].started
+        assert world.snapshot.world in gc.get_referents(fits._of)
+        assert len([each for each in gc.get_referents(fits._of) if isinstance(each, type(world.snapshot.world))]) == 1
