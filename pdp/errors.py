@@ -9,6 +9,7 @@ ERROR_CODES = {
     "invalid_file": "a file cannot be read, or is not what it should be",
     "failing_tests": "a policy set's own tests fail, so that it was not put into force",
     "no_rules": "a policy set without a rule, by which everything would be denied, was not put into force",
+    "other_policies": "what stands on disk is another policy set than the one in force, so that it was not taken",
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "record_locked": "a record is being written by another process",

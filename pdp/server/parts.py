@@ -140,6 +140,7 @@ class Parts:
         self.sources.ask()
         self.reads()
         if wanted is not None and wanted == self.engine.loaded:
+            self.policy_failing = False
             return False
         self.policy_failing = True
         changed = self.engine.reload(wanted)

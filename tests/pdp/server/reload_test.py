@@ -36,7 +36,7 @@ from pdp.server.config import (
 )
 from pdp.server.config.sections import LogLevel
 from pdp.server.handlers import Deadline, Method
-from pdp.server.parts import Parts
+from pdp.server.parts import Parts, make_parts
 from pdp.server.peer import Peer
 from pdp.wire.messages import PDP
 from tests.pdp.server.grants_world import (
@@ -407,6 +407,19 @@ def test_policies_that_were_not_taken_are_a_figure_where_nobody_watches_them(tmp
 
 
 # ---- in this process
+
+
+def test_a_process_that_is_told_of_the_set_that_it_has_fails_no_more(tmp_path: Path) -> None:
+    """Whatever it could not take in between."""
+    parts = make_parts(development(tmp_path))
+    try:
+        with pytest.raises(PdpError, match="other_policies"):
+            parts.read_again("a set that nobody has")
+        assert parts.policy_failing
+        assert not parts.read_again(parts.engine.loaded)
+        assert not parts.policy_failing
+    finally:
+        parts.close()
 
 
 def tells(request: bytes, peer: Peer, deadline: Deadline) -> bytes:
