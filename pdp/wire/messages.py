@@ -6,6 +6,7 @@ files of one name cannot be. So nothing of ours is ever put there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -24,13 +25,24 @@ class Messages:
     def __init__(self, descriptors: bytes, package: str) -> None:
         self._package = package
         self.pool = DescriptorPool()
-        for file in FileDescriptorSet.FromString(descriptors).file:
+        files = FileDescriptorSet.FromString(descriptors).file
+        for file in files:
             self.pool.AddSerializedFile(file.SerializeToString())
+        # INVARIANT: nothing that upb points to is held by upb alone.
+        self._classes = tuple(GetMessageClass(each) for file in files for each in self._messages_of(file.name))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return self.find(f"{self._package}.{name}")
+
+    def _messages_of(self, file: str) -> Iterator[Any]:
+        """The descriptors of all messages of a file: nested ones and entries of maps, too."""
+        waiting = list(self.pool.FindFileByName(file).message_types_by_name.values())
+        while waiting:
+            message = waiting.pop()
+            waiting.extend(message.nested_types)
+            yield message
 
     def find(self, full_name: str) -> Any:
         try:
