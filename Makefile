@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: run walk story test check nightly bench generate clean help
+.PHONY: run walk story test check nightly bench floods generate clean help
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache 
 bench: $(STAMP) ## speed, beside the peers, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python -m bench.run
+
+floods: $(STAMP) ## whether one caller can stop the others: each flood beside a gate that asks, in about ten minutes
+	$(BIN)/python -m bench.floods
 
 generate: $(STAMP) ## write the generated files anew
 	$(BIN)/python tools/generate.py

@@ -103,7 +103,7 @@ class _Soak:
             thread.start()
         began, looks = time.monotonic(), []
         while (at := time.monotonic() - began) < seconds and not self.errors:
-            looks.append((at, _resident_kib(self._server.pid)))
+            looks.append((at, resident_kib(self._server.pid)))
             self._over.wait(LOOK_S)
         self._over.set()
         for thread in threads:
@@ -163,7 +163,7 @@ class _Soak:
         return pdp.Tls(out / "svid.pem", out / "svid.key", self.folder / "ca" / "bundle.pem", SERVER)
 
 
-def _resident_kib(pid: int) -> int:
+def resident_kib(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
