@@ -36,7 +36,8 @@ check: $(STAMP) ## style, types, import floors, generated files
 	$(BIN)/python -m pytest tests/floors_test.py
 	$(BIN)/python tools/generate.py --check
 
-nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache over a million steps
+nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache over a million steps, a soak of everything at once
+	$(BIN)/python -m bench.soak --minutes 10
 	PDP_TEST_STEPS=1000000 $(BIN)/python -m pytest tests/pdp/engine/cache_law_test.py
 	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/laws_test.py tests/language/hostile_test.py tests/pdp/wire/mutation_test.py
 	PDP_TEST_CASES=2000 $(BIN)/python -m pytest tests/pdp/grants tests/pdp/store

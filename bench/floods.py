@@ -21,11 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 import grpc
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_certificate
 
 from bench.flood_kinds import CALLER, FLOODS, STRANGER, Place
-from bench.load import family
+from bench.load import family, resident_kib
 from bench.report import Detail, Report, finish, number
-from bench.soak import resident_kib
 from pdp.identity import split_pem
 from pdp.wire.messages import ENVOY
 from tools.programs import Document, Server
@@ -134,7 +135,7 @@ class _Stand:
         self._server = Server(folder, config)
         stack.callback(self._server.stop)
         self._address = f"127.0.0.1:{self._server.port}"
-        self._asked = self._question()
+        self._asked = envoy_question(folder / "svids" / CALLER / "svid.pem", "d1")
         self._beside([sys.executable, "-c", "pass"], 2.0, [])  # so that what is made once is made
 
     def flood(self, name: str, seconds: float) -> Flooded:
@@ -198,20 +199,18 @@ class _Stand:
                 probe.denied.append(answer.status.message)
         probe.took_ms.append((time.perf_counter() - began) * 1_000)
 
-    def _question(self) -> bytes:
-        from cryptography.hazmat.primitives.serialization import Encoding
-        from cryptography.x509 import load_der_x509_certificate
-
-        leaf = split_pem((self._folder / "svids" / CALLER / "svid.pem").read_bytes())[0]
-        pem = load_der_x509_certificate(leaf).public_bytes(Encoding.PEM).decode()
-        asked: Any = ENVOY.CheckRequest()
-        asked.attributes.source.certificate = quote(pem, safe="")
-        http = asked.attributes.request.http
-        http.method, http.host, http.path, http.scheme = "GET", "api.test", "/d1", "https"
-        return bytes(asked.SerializeToString())
-
     def _mib(self) -> float:
         return sum(resident_kib(pid) for pid in family(self._server.pid)) / 1024
+
+
+def envoy_question(certificates: Path, document: str) -> bytes:
+    """What Envoy asks about a workload that shows the first of these."""
+    asked: Any = ENVOY.CheckRequest()
+    leaf = load_der_x509_certificate(split_pem(certificates.read_bytes())[0])
+    asked.attributes.source.certificate = quote(leaf.public_bytes(Encoding.PEM).decode(), safe="")
+    http = asked.attributes.request.http
+    http.method, http.host, http.path, http.scheme = "GET", "api.test", f"/{document}", "https"
+    return bytes(asked.SerializeToString())
 
 
 if __name__ == "__main__":
