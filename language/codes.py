@@ -154,7 +154,7 @@ _NAMES = _codes(
         ),
         "unknown_zone": (
             "a time zone that does not exist",
-            "Zones are those of the pinned IANA data, for example `Europe/Berlin` or `UTC`.",
+            "Zones are those of the package `tzdata`, for example `Europe/Berlin` or `UTC`.",
             "Correct the name.",
         ),
         "reserved_name": (

@@ -1,7 +1,7 @@
 """Calendar windows: `mon..fri 09:00..17:00 "Europe/Berlin"`.
 
 An instant is inside iff its local weekday and wall time are: a repeated hour counts twice, a skipped one never. Zones
-come from the pinned `tzdata` package and not from the machine, so that a policy means the same everywhere.
+come from the package `tzdata` and never from the machine; its version is part of what names a policy set.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
@@ -26,10 +27,8 @@ def zone_names() -> frozenset[str]:
 
 
 def tzdata_version() -> str:
-    """The version of the zones, which is part of a policy set's generation."""
-    from importlib.metadata import version  # costs forty milliseconds, and only policies with windows need it
-
-    return version("tzdata")
+    """The version of the zones, which is part of a policy set's generation: of the very package that they are read from."""
+    return str(import_module("tzdata").__version__)
 
 
 @cache
