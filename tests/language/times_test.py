@@ -60,7 +60,10 @@ def test_what_is_outside_is_refused_with_a_sentence_that_is_true(text: str) -> N
         moment(text, "x")
 
 
-@pytest.mark.parametrize("value", [-1, LATEST + 1, datetime(1969, 12, 31, tzinfo=UTC), datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))])  # fmt: skip
+AFTER = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
+
+
+@pytest.mark.parametrize("value", [-1, LATEST + 1, datetime(1969, 12, 31, tzinfo=UTC), AFTER])
 def test_moments_outside_are_refused(value: object) -> None:
     with pytest.raises(PdpError, match="before 1970 or after 9999, in UTC"):
         moment(value, "x")
@@ -72,7 +75,8 @@ entity User
 entity Doc {{ opens: Time, ends: Time }}
 relation reader(User, Doc) expiring
 action read on Doc
-allow owners {{ for User do read on Doc when resource.opens < {LAST} and reader(user, resource) from resource.opens until resource.ends }}
+allow owners {{ for User do read on Doc
+  when resource.opens < {LAST} and reader(user, resource) from resource.opens until resource.ends }}
 test "never began and never ends" {{
   given now {FIRST}
   given user User "ada"
