@@ -38,8 +38,8 @@ def digest_of(contents: Iterable[tuple[Path, bytes]]) -> str:
 
 
 def find_files(path: Path, *, with_tests: bool) -> PolicyFiles:
-    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it. A file that is
-    nearly one of them is an error, since a rule in it that forbids would be skipped in silence."""
+    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it. A file that
+    is nearly one of them is an error, since a rule in it that forbids would be skipped in silence."""
     if not os.path.exists(path):
         raise PdpError("invalid_file", f"there is no `{path}`")
     if path.is_file():
