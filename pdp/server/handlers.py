@@ -93,10 +93,10 @@ class Method:
     """One answer for one request.
 
     `service` is the role that a caller needs; None is for everyone. `for_operators` says that the role `admin` will do, too.
-    `for_gates` demands an entry in `peps` besides. `waits`
-    gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
-    handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
-    decide by. `names` is what a request is called, where its protocol says so inside it.
+    `for_gates` demands an entry in `peps` besides. `waits` gives it a thread. `writes` runs it in the one process that
+    writes state, wherever the call arrives; `passes` lets the handler say so of a single call, by raising `PassOn`.
+    `when_ready` refuses it as `not_ready` while there is nothing to decide by. `names` is what a request is called, where
+    its protocol says so inside it.
     """
 
     handle: Handle
