@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdp.grants.people_keys import read_key_set
 from pdp.identity import (
     NEVER,
     Options,
@@ -37,6 +38,7 @@ from tests.pdp.identity.world import (
     ID,
     KEY,
     NOW,
+    ROCA_KEY,
     RSA_KEY,
     SECOND,
     WEAK_KEY,
@@ -46,6 +48,21 @@ from tests.pdp.identity.world import (
     refused,
 )
 
+
+def _root_of_size(left: int) -> dict[str, Any]:
+    """An authority whose DER leaves so many bytes over in base64: the size of a signature is chance."""
+    roots = (domain().root for _ in range(500))
+    return authority_jwk(next(r.certificate for r in roots if len(r.der) % 3 == left))
+
+
+def _loose(text: str) -> str:
+    """The same bytes, spelled with other bits left over at the end."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    bare = text.rstrip("=")
+    return bare[:-1] + alphabet[alphabet.index(bare[-1]) ^ 1] + text[len(bare) :]
+
+
+WHOLE_ROOT, ODD_ROOT = _root_of_size(0), _root_of_size(1)
 ORIGIN = Origin("test", NOW)
 ROOT = authority_jwk(WORLD.root.certificate)
 TOKEN = public_jwk(WORLD.token_key, use="jwt-svid", kid="t1")
@@ -87,6 +104,19 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "two in x5c": ("bundle_extra_certificates", lambda: jwks({**ROOT, "x5c": ROOT["x5c"] * 2})),
     "x5c no certificate": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": ["AAAA"]})),
     "x5c in base64url": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": ["-_-_"]})),
+    "Finding F13: x5c with padding too long": (
+        "bundle_bad_certificate",
+        lambda: jwks({**WHOLE_ROOT, "x5c": [WHOLE_ROOT["x5c"][0] + "="]}),
+    ),
+    "Finding F13: x5c with bits left over": (
+        "bundle_bad_certificate",
+        lambda: jwks({**ODD_ROOT, "x5c": [_loose(ODD_ROOT["x5c"][0])]}),
+    ),
+    "Finding F13: a key with bits left over": ("bundle_bad_key", lambda: jwks({**TOKEN, "x": _loose(TOKEN["x"])})),
+    "Finding F8: a key of the flawed generator": (
+        "bundle_bad_key",
+        lambda: jwks(public_jwk(ROCA_KEY, use="jwt-svid", kid="k")),
+    ),
     "x5c a text": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": "AAAA"})),
     "x5c of another key": (
         "bundle_bad_certificate",
@@ -134,6 +164,10 @@ IGNORED: dict[str, tuple[dict[str, Any], str]] = {
     "no use": (without(TOKEN, "use"), "unknown use"),
     "use in upper case": ({**TOKEN, "use": "JWT-SVID"}, "unknown use"),
     "use sig": ({**TOKEN, "use": "sig"}, "unknown use"),
+    "Finding F8: key_ops for encryption": ({**TOKEN, "key_ops": ["encrypt"]}, "key_ops without verify"),
+    "Finding F8: key_ops for decryption": ({**TOKEN, "key_ops": ["decrypt", "wrapKey"]}, "key_ops without verify"),
+    "Finding F8: key_ops a text": ({**TOKEN, "key_ops": "verify"}, "key_ops without verify"),
+    "Finding F8: key_ops of an authority": ({**ROOT, "key_ops": ["encrypt"]}, "key_ops without verify"),
     "Ed25519 for tokens": ({**TOKEN, "kty": "OKP"}, "kty is not for tokens"),
     "no x5c": (without(ROOT, "x5c"), "no x5c"),
     "empty x5c": ({**ROOT, "x5c": []}, "no x5c"),
@@ -163,6 +197,21 @@ def test_other_forms() -> None:
     assert [b.trust_domain for b in read_bundle_map(json.dumps(both).encode(), ORIGIN)] == [DOMAIN, "other.test"]
     keys, _ = read_token_keys(bundle_document([without(TOKEN, "use"), ROOT, {**WIT, "use": "sig"}]))
     assert keys.keys() == {"t1", "w1"}  # the channel says what they are for
+
+
+@pytest.mark.parametrize("members", [{"use": "enc"}, {"use": None}, {"key_ops": ["encrypt"]}, {"use": "sig", "key_ops": []}])
+def test_a_key_for_something_else_signs_nothing_wherever_it_comes_from(members: dict[str, Any]) -> None:
+    """Finding F8: one function judges keys of bundles, of the Workload API, and of issuers of people."""
+    entry = {**without(TOKEN, "use"), **members}
+    keys, left_out = read_token_keys(bundle_document([entry]))
+    assert (len(keys), len(left_out)) == (0, 1)
+    assert not read_key_set(bundle_document([entry]), {"ES256"})
+
+
+def test_an_authority_of_the_flawed_generator_is_left_out() -> None:
+    """Finding F8."""
+    found = jwks(without(authority_jwk(domain(root=ROCA_KEY).root.certificate), "n", "e"))
+    assert [o.why for o in found.left_out] == ["not_an_authority: weak_issuer"]
 
 
 def test_authorities_of_other_kinds_of_key() -> None:
