@@ -20,6 +20,7 @@ from pdp.tokens.strict_base64 import read_base64
 from pdp.tokens.strict_json import DuplicateName, NotJson, read_object
 
 BUNDLE_BYTES_MAX = 4 << 20
+ENTRIES_MAX = 1000  # certificates and keys; of a document with several bundles, in all
 _KINDS = frozenset({"EC", "RSA", "OKP"})
 _USES = frozenset({"x509-svid", "jwt-svid", "wit-svid"})
 #: What a key of a JWT bundle may say that it is for, where the channel says it already.
@@ -42,6 +43,7 @@ class Origin:
 def read_pem(trust_domain: str, raw: bytes, origin: Origin) -> TrustBundle:
     """Authorities as PEM. A file without any certificate is a broken file, not a revocation."""
     _refuse_large(raw)
+    refuse_many(raw.count(b"-----BEGIN"))
     if b"PRIVATE KEY" in raw:
         raise Refused("bundle_private_key")
     try:
@@ -68,6 +70,7 @@ def read_bundle_map(raw: bytes, origin: Origin, options: Options = STRICT) -> tu
         raise Refused("bundle_malformed", "trust_domains is not an object of bundles")
     if not all(map(is_trust_domain, domains)):
         raise Refused("bundle_wrong_domain")
+    refuse_many(len(domains) + sum(len(_entries(document)) for document in domains.values()))
     return tuple(_bundle(name, document, origin, options) for name, document in domains.items())
 
 
@@ -82,8 +85,10 @@ def read_token_keys(raw: bytes) -> tuple[Mapping[str, TokenKey], tuple[LeftOut, 
 
 def split_der(raw: bytes) -> tuple[bytes, ...]:
     """Certificates in DER one after the other, as the Workload API sends them."""
-    found, start = [], 0
+    found: list[bytes] = []
+    start = 0
     while start < len(raw):
+        refuse_many(len(found) + 1)
         size = _der_size(raw, start)
         if start + size > len(raw):
             raise Refused("certificate_malformed")
@@ -120,6 +125,12 @@ def stale_after_us(refresh_hint_us: int | None) -> int:
 def _refuse_large(raw: bytes) -> None:
     if len(raw) > BUNDLE_BYTES_MAX:
         raise Refused("bundle_too_large")
+
+
+def refuse_many(count: int) -> None:
+    """Each is read by itself, so what takes little to send would take long to read."""
+    if count > ENTRIES_MAX:
+        raise Refused("bundle_too_large", f"more than {ENTRIES_MAX} certificates and keys")
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -169,6 +180,7 @@ def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Refused("bundle_without_keys")
     if not all(isinstance(e, dict) for e in entries):
         raise Refused("bundle_malformed", "a key is not an object")
+    refuse_many(len(entries))
     return entries
 
 

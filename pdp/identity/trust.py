@@ -173,8 +173,8 @@ class TrustStore:
 def _refuse_backwards(before: TrustBundle, after: TrustBundle) -> None:
     if before.source != after.source:
         raise Refused("bundle_of_other_source", after.trust_domain)
-    if before.sequence is not None and after.sequence is not None:
-        if after.sequence < before.sequence:
+    if before.sequence is not None:  # the highest that was seen: one that has none would open the way back
+        if after.sequence is None or after.sequence < before.sequence:
             raise Refused("bundle_rollback", f"{after.sequence} after {before.sequence}")
     elif after.retrieved_us < before.retrieved_us:
         raise Refused("bundle_older", after.trust_domain)

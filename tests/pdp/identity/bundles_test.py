@@ -24,6 +24,7 @@ from pdp.identity import (
     read_jwks,
     read_pem,
     read_token_keys,
+    split_der,
     stale_after_us,
     verify_jwt_svid,
     verify_x509_svid,
@@ -47,6 +48,10 @@ from tests.pdp.identity.world import (
     outcome,
     refused,
 )
+
+
+def _map_of(domains: int, keys: int) -> bytes:
+    return json.dumps({"trust_domains": {f"d{n}": {"keys": [{"kty": "x"}] * keys} for n in range(domains)}}).encode()
 
 
 def _root_of_size(left: int) -> dict[str, Any]:
@@ -91,6 +96,18 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "not JSON": ("bundle_malformed", lambda: read_jwks(DOMAIN, b"{", ORIGIN)),
     "a list": ("bundle_malformed", lambda: read_jwks(DOMAIN, b"[]", ORIGIN)),
     "5 MB": ("bundle_too_large", lambda: read_jwks(DOMAIN, b" " * (5 << 20), ORIGIN)),
+    "Finding F12: many keys": ("bundle_too_large", lambda: jwks(*[{"kty": "x"}] * 1001)),
+    "Finding F12: many certificates in PEM": (
+        "bundle_too_large",
+        lambda: read_pem(DOMAIN, b"-----BEGIN X\n" * 1001, ORIGIN),
+    ),
+    "Finding F12: many certificates in DER": ("bundle_too_large", lambda: split_der(b"\x30\x00" * 1001)),
+    "Finding F12: many keys of several domains": ("bundle_too_large", lambda: read_bundle_map(_map_of(2, 500), ORIGIN)),
+    "Finding F12: many domains": ("bundle_too_large", lambda: read_bundle_map(_map_of(1001, 0), ORIGIN)),
+    "Finding F12: many keys of the Workload API": (
+        "bundle_too_large",
+        lambda: read_token_keys(bundle_document([{"kty": "x"}] * 1001)),
+    ),
     "a name twice": ("bundle_duplicate_name", lambda: read_jwks(DOMAIN, b'{"keys":[],"keys":[]}', ORIGIN)),
     "not a domain": ("bundle_wrong_domain", lambda: read_jwks("A/b", b'{"keys":[]}', ORIGIN)),
     "no keys": ("bundle_without_keys", lambda: read_jwks(DOMAIN, b"{}", ORIGIN)),
@@ -237,8 +254,16 @@ def at(retrieved: int, *entries: dict[str, Any], source: str = "test", **members
 
 CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
     "rollback": ("bundle_rollback", lambda: store(at(1, ROOT, spiffe_sequence=2), at(2, ROOT, spiffe_sequence=1))),
+    "Finding F9: the number is gone": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, ROOT), at(3, ROOT, spiffe_sequence=4)),
+    ),
+    "Finding F9: the number is gone, emptied": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, spiffe_sequence=6), at(3, ROOT)),
+    ),
     "older": ("bundle_older", lambda: store(at(2, ROOT), at(1, ROOT))),
-    "older without number": ("bundle_older", lambda: store(at(2, ROOT, spiffe_sequence=1), at(1, ROOT))),
+    "older with a first number": ("bundle_older", lambda: store(at(2, ROOT), at(1, ROOT, spiffe_sequence=1))),
     "other source": ("bundle_of_other_source", lambda: store(at(1, ROOT), at(2, ROOT, source="other"))),
     "none": ("no_bundle", lambda: store().bundle_for(DOMAIN, NOW)),
     "emptied": ("bundle_revoked", lambda: store(at(1, ROOT), at(2)).bundle_for(DOMAIN, NOW)),
@@ -266,8 +291,8 @@ def test_versions_and_epochs() -> None:
     again = first.with_bundle(at(2, TOKEN, ROOT, spiffe_sequence=9))
     assert again.bundles[DOMAIN].version == first.bundles[DOMAIN].version
     assert (first.epoch, again.epoch) == (1, 1)
-    for changed in (at(3, ROOT), at(3, {**TOKEN, "kid": "x"}, ROOT), at(3, {**TOKEN, "alg": "ES256"}, ROOT), at(3)):
-        after = again.with_bundle(changed)
+    for entries in ([ROOT], [{**TOKEN, "kid": "x"}, ROOT], [{**TOKEN, "alg": "ES256"}, ROOT], []):
+        after = again.with_bundle(at(3, *entries, spiffe_sequence=9))
         assert after.epoch == 2
         assert after.bundles[DOMAIN].version != first.bundles[DOMAIN].version
     assert again.without(DOMAIN).epoch == 2
