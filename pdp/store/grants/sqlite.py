@@ -33,7 +33,7 @@ from pdp.store.grants.sqlite_file import (
     write_uses,
 )
 from pdp.store.grants.sqlite_life import Life, advance, life_of, live_on
-from pdp.store.grants.witness import Seen, Witness
+from pdp.store.grants.witness import Seen, Witness, witness_of
 from pdp.store.private_files import private_folder
 
 WAIT_S = 2.0
@@ -58,7 +58,7 @@ class SqliteStore:
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._untold: Seen | None = None  # what the witness could not be told yet
         private_folder(path.parent)
-        self._witness = Witness(path.with_name(f"{path.name}.witness") if witness is None else witness)
+        self._witness = Witness(witness_of(path, witness))
         self._connections: list[sqlite3.Connection] = []
         try:
             make_private(path)
