@@ -97,6 +97,7 @@ bundle_older                B-6   the bundle was retrieved before the one that i
 bundle_bad_refresh_hint     B-7   spiffe_refresh_hint is not a number of seconds
 bundle_stale                B-7   the bundle was not refreshed within its bound
 endpoint_not_https          B-8   the address of a bundle endpoint, or of a redirect, is not a plain https URL
+endpoint_left_host          B-8   a redirect of the endpoint leads to another host or port
 endpoint_too_many_redirects B-8   the endpoint redirects again and again
 endpoint_wrong_server       B-8   the server of the endpoint does not prove to be the configured one
 update_incomplete           B-9   a message of the Workload API lacks a field that it must have

@@ -276,8 +276,14 @@ def test_a_message_that_is_wrong_is_discarded_and_told(name: str, stage: Stage) 
     getattr(stage.agent, stream).put(message)
     event = stage.event(code)
     assert (event.stream, event.message.startswith(code)) == (stream, True)
-    assert stage.trust.current is before
+    bound = NOW + 900 * SECOND  # as with a file that is spoiled
+    after = stage.trust.wait(lambda s: {b.fresh_until_us for b in s.bundles.values()} == {bound})
+    assert {d: b.version for d, b in after.bundles.items()} == {d: b.version for d, b in before.bundles.items()}
     assert stage.api.own == own
+    with stage.agent.called:  # it is told again to who asks again
+        assert stage.agent.called.wait_for(lambda: [n for n, _ in stage.agent.calls].count(stream) >= 2, WAIT_S)
+    getattr(stage.agent, stream).put({"x509": x509_message, "jwt": jwt_message}[stream]())
+    stage.trust.wait(lambda s: {b.fresh_until_us for b in s.bundles.values()} == {NEVER})
 
 
 def test_a_denial_drops_everything(stage: Stage) -> None:
