@@ -9,7 +9,7 @@ from threading import Lock
 
 from pdp.grants.grant import Grant, Mark
 from pdp.grants.store import Change, Changes, Committed, Record
-from pdp.store.grants.outcome import Key, Taken, outcome
+from pdp.store.grants.outcome import Key, Taken, is_over, outcome
 
 
 class MemoryStore:
@@ -26,7 +26,7 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> Committed:
         with self._lock:
             revision = self.revision + 1
-            found = outcome(changes, revision, self._records.get, self._used, self._written)
+            found = outcome(changes, revision, self._records.get, self._over, self._used, self._written)
             self._records.update(found.records)
             self._consumed.update(found.taken)
             if over := set(found.over):
@@ -34,6 +34,9 @@ class MemoryStore:
             self._log += [(revision, key) for key in found.records]
             self.revision = revision
             return Committed(revision, tuple(found.records.values()))
+
+    def _over(self, grant_id: str) -> bool:
+        return is_over(self._records.get(("grant", grant_id, "")))
 
     def _used(self, key: str) -> int:
         found = self._consumed.get(key)

@@ -28,26 +28,28 @@ class Outcome:
     @property
     def over(self) -> tuple[str, ...]:
         """The grants that ended, or whose ids are spent: their uses are forgotten."""
-        return tuple(record.id for record in self.records.values() if _is_over(record))
+        return tuple(record.id for record in self.records.values() if is_over(record))
 
 
 def outcome(
     changes: Sequence[Change],
     revision: int,
     there: Callable[[Key], Record | None],
+    over: Callable[[str], bool],
     used: Callable[[str], int],
     written: Callable[[], int],
 ) -> Outcome:
     """What stands in the store after these changes at this revision; or the refusal, and then nothing has changed.
 
-    `written` tells the revision of the last commit that wrote a record.
+    `over` says of a grant's id whether it has ended or is spent, `used` how often a key is consumed, and `written` tells the
+    revision of the last commit that wrote a record.
     """
     records: dict[Key, Record] = {}
     taken: dict[str, Taken] = {}
     for change in changes:
         match change:
             case Consume():
-                taken[change.key] = _consumed(change, taken.get(change.key), there, used)
+                taken[change.key] = _consumed(change, taken.get(change.key), over, used)
             case Expect():
                 _refuse_other_revision(there(_key_of(change.key)), change.revision)
             case Unwritten():
@@ -69,10 +71,8 @@ def _key_of(name: str | tuple[str, str]) -> Key:
     return ("grant", name, "") if isinstance(name, str) else ("mark", *name)
 
 
-def _consumed(
-    change: Consume, before: Taken | None, there: Callable[[Key], Record | None], used: Callable[[str], int]
-) -> Taken:
-    if _is_over(there(("grant", change.grant, ""))):
+def _consumed(change: Consume, before: Taken | None, over: Callable[[str], bool], used: Callable[[str], int]) -> Taken:
+    if over(change.grant):
         raise Absorbed("the grant has ended, or its id is spent")
     times = used(change.key) if before is None else before.times
     if times >= change.limit:
@@ -89,13 +89,14 @@ def _written(change: Put | Bury, revision: int, there: Callable[[Key], Record | 
         return key, Tombstone(change.id, change.at, revision)
     key = key_of(change.record)
     found = there(key)
-    if _is_over(found):
+    if is_over(found):
         raise Absorbed("the grant has ended, or its id is spent")
     _refuse_other_revision(found, change.expected)
     return key, replace(change.record, revision=revision)
 
 
-def _is_over(record: Record | None) -> TypeGuard[Grant | Tombstone]:
+def is_over(record: Record | None) -> TypeGuard[Grant | Tombstone]:
+    """Whether nothing can be done with it any more."""
     return isinstance(record, Tombstone) or (isinstance(record, Grant) and record.is_over)
 
 

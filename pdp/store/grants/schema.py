@@ -88,11 +88,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 def row_digest(*values: object) -> str:
     """One text for one row: each value with its type and its length."""
-    found = hashlib.sha256()
-    for value in values:
-        raw = str(value).encode("utf-8", "surrogatepass")
-        found.update(f"{type(value).__name__} {len(raw)} ".encode() + raw)
-    return found.hexdigest()[:32]
+    texts = [(type(value).__name__, str(value)) for value in values]
+    told = "".join([f"{kind} {len(text)} {text}" for kind, text in texts])
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def migrate(connection: sqlite3.Connection, name: str) -> None:

@@ -22,6 +22,7 @@ from pdp.store.grants.outcome import Key, outcome
 from pdp.store.grants.schema import migrate
 from pdp.store.grants.sqlite_file import (
     connect,
+    is_row_over,
     make_private,
     read_row,
     read_uses,
@@ -109,7 +110,7 @@ class SqliteStore:
                 if before.incarnation != self._incarnation:
                     raise Conflict("the store has begun a new incarnation: what is in it must be read anew")
                 now = Life(before.incarnation, before.revision + 1)
-                found = outcome(changes, now.revision, lambda key: read_row(self._writer, key), self._used, self._written)
+                found = outcome(changes, now.revision, self._there, self._over, self._used, self._written)
                 for record in found.records.values():
                     write_row(self._writer, record)
                 write_uses(self._writer, found.taken, found.over)
@@ -168,6 +169,12 @@ class SqliteStore:
     def _read(self, key: Key) -> Record | None:
         with self._failing_closed(), self._snapshot():
             return read_row(self._reader, key)
+
+    def _there(self, key: Key) -> Record | None:
+        return read_row(self._writer, key)
+
+    def _over(self, grant_id: str) -> bool:
+        return is_row_over(self._writer, grant_id)
 
     def _used(self, key: str) -> int:
         return read_uses(self._writer, key)

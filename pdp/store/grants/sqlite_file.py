@@ -70,6 +70,14 @@ def read_row(connection: sqlite3.Connection, key: Key) -> Record | None:
     return None if row is None else record_of(row)
 
 
+def is_row_over(connection: sqlite3.Connection, grant_id: str) -> bool:
+    """Whether a grant has ended or its id is spent, without reading what it says."""
+    if not _storable(grant_id):
+        return False
+    row = connection.execute("SELECT * FROM records WHERE kind = 'grant' AND name = ? AND more = ''", (grant_id,)).fetchone()
+    return row is not None and not undamaged(row)[4]
+
+
 def write_row(connection: sqlite3.Connection, record: Record) -> None:
     live = isinstance(record, Grant) and not record.is_over
     row = (*key_of(record), record.revision, int(live), canonical(tell_record(record)))
