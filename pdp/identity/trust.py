@@ -150,6 +150,8 @@ class TrustStore:
         """With a bundle in the place of the one before; `force` is an operator's word that an older one is meant."""
         before = self.bundles.get(bundle.trust_domain)
         if before is not None and not force:
+            if bundle.is_empty and bundle.sequence is None:  # a revocation is never turned away, and is no way back either
+                bundle = replace(bundle, sequence=before.sequence)
             _refuse_backwards(before, bundle)
         changed = before is None or before.version != bundle.version
         bundles = MappingProxyType({**self.bundles, bundle.trust_domain: bundle})

@@ -258,6 +258,14 @@ CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
         "bundle_rollback",
         lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, ROOT), at(3, ROOT, spiffe_sequence=4)),
     ),
+    "Finding F9: back to a lower number, after one that was emptied without any": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2), at(3, ROOT, spiffe_sequence=4)),
+    ),
+    "Finding F9: emptied without a number": (
+        "bundle_revoked",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2)).bundle_for(DOMAIN, NOW),
+    ),
     "Finding F9: the number is gone, emptied": (
         "bundle_rollback",
         lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, spiffe_sequence=6), at(3, ROOT)),
