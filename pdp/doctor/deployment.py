@@ -20,6 +20,7 @@ from pdp.server.config import BadConfig, Config, Service, Unix, load_config, par
 from pdp.server.signing_keys import keys_folder, read_people
 from pdp.server.tls import FilesCertificate, refuse_readable
 from pdp.server.trust_sources import source_of
+from pdp.store.grants.witness import lies_with
 from pdp.store.policy_folder import PolicyFolder
 from pdp.tokens.refusals import Refused as BadKeys
 
@@ -171,7 +172,7 @@ def _missing(config: Config) -> Iterator[Finding]:
         yield Finding("record_missing", "record.directory")
     if config.store.path is None:
         yield Finding("store_missing", "store.path")
-    elif config.store.witness is None or config.store.path.parent.resolve() in config.store.witness.resolve().parents:
+    elif lies_with(config.store.path, config.store.witness):
         yield Finding("witness_beside", "store.witness")
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from pdp.grants.refusals import Refused
 from pdp.tokens.claims import TEXT_MAX
-from pdp.tokens.keys import BadKey, TokenKey, has_private_part, read_public_key
+from pdp.tokens.keys import BadKey, TokenKey, has_private_part, is_for_signatures, read_public_key
 from pdp.tokens.strict_json import NotJson, read_object
 
 DOCUMENT_BYTES_MAX = 256 * 1024
 _KINDS = ("EC", "RSA")
+_USES = ("sig",)
 
 
 def read_key_set(raw: bytes, algorithms: Collection[str]) -> Mapping[str, TokenKey]:
@@ -24,7 +25,7 @@ def read_key_set(raw: bytes, algorithms: Collection[str]) -> Mapping[str, TokenK
     for place, entry in enumerate(_entries(raw)):
         if has_private_part(entry):
             raise Refused("key_set_private", str(place))
-        if not _is_for_signatures(entry):
+        if entry.get("kty") not in _KINDS or not is_for_signatures(entry, _USES):
             continue
         kid = entry.get("kid")
         if not isinstance(kid, str) or not 0 < len(kid) <= TEXT_MAX:
@@ -46,14 +47,6 @@ def _entries(raw: bytes) -> list[dict[str, Any]]:
     if not isinstance(keys, list) or not all(isinstance(k, dict) for k in keys):
         raise Refused("key_set_malformed")
     return keys
-
-
-def _is_for_signatures(entry: Mapping[str, Any]) -> bool:
-    """Keys for encryption, and of kinds that no algorithm here uses, are for somebody else."""
-    operations = entry.get("key_ops", ["verify"])
-    if entry.get("kty") not in _KINDS or not isinstance(operations, list) or "verify" not in operations:
-        return False
-    return bool(entry.get("use", "sig") == "sig")
 
 
 def _key(entry: Mapping[str, Any], place: int) -> TokenKey:

@@ -105,7 +105,7 @@ def redeem(
         leaf.parent,
         covers=all(covers(grant.scope, action, resource, above) for grant in chain),
     )
-    consumes = tuple(Consume(f"use {grant.id}", grant.ends, grant.uses) for grant in chain if grant.uses is not None)
+    consumes = tuple(Consume(f"use {grant.id}", grant.id, grant.uses) for grant in chain if grant.uses is not None)
     return Redeemed(task, tuple(grant.id for grant in chain), consumes)
 
 

@@ -6,7 +6,8 @@ writes it into everything that it wrote, and tells it to readers of the feed in 
 INVARIANTS that other code relies on:
 - A commit is all or nothing, and what was acknowledged survives whatever happens to the process.
 - A write names the revision that it read. Another one there, and the whole commit fails: `Conflict`.
-- An ended grant and a spent id are never written again: `Absorbed`. A late record of one resurrects nothing.
+- An ended grant and a spent id are never written again, and no use is taken of one: `Absorbed`. A late record of one
+  resurrects nothing.
 - A key is consumed at most as often as its limit says, whoever asks at the same time: `Spent`.
 - A store that is not the one that was last written (a restored backup, a lost tail) has a new incarnation, in which every
   grant of the old one has ended, `superseded`, before anything else is read.
@@ -48,10 +49,13 @@ class Bury:
 
 @dataclass(frozen=True, slots=True)
 class Consume:
-    """Takes one of `limit` uses of a key. The store may forget it after `until`, when nobody can come with it any more."""
+    """Takes one of `limit` uses of a key. They are of a grant, and are forgotten when it ends: then no more are taken.
+
+    No clock has a say in it, since one that jumps would give back what was taken.
+    """
 
     key: str
-    until: int
+    grant: str
     limit: int = 1
 
 

@@ -17,7 +17,11 @@ from pdp.tokens.keys import is_strong
 #: What reading a certificate can raise; the library reads extensions and keys only when they are asked for.
 UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
+#: The path builder holds each name of a path against each constraint above it, so there are few of either.
+NAMES_MAX = CONSTRAINTS_MAX = 100
+
 _NAMES, _CONSTRAINTS, _USAGE = x509.SubjectAlternativeName.oid, x509.BasicConstraints.oid, x509.KeyUsage.oid
+_NAME_CONSTRAINTS = x509.NameConstraints.oid
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
@@ -41,6 +45,7 @@ def issuer_of(certificate: x509.Certificate) -> Issuer:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
         domain = trust_domain_of(uris[0]) if len(uris) == 1 else None
         problem = _problem(found.get(_CONSTRAINTS), found.get(_USAGE), bool(uris) and domain is None)
+        problem = problem or _too_many(names, found.get(_NAME_CONSTRAINTS))
         if problem is None and not is_strong(certificate.public_key()):
             problem = "weak_issuer"
         return Issuer(problem, domain, has_weak_signature(certificate), ends_us)
@@ -55,6 +60,13 @@ def _problem(constraints: x509.BasicConstraints | None, usage: x509.KeyUsage | N
     if usage is None or not usage.key_cert_sign:
         return "issuer_may_not_sign"
     return "issuer_with_workload_id" if other_uri else None
+
+
+def _too_many(names: x509.SubjectAlternativeName | None, constraints: x509.NameConstraints | None) -> str | None:
+    if names is not None and len(list(names)) > NAMES_MAX:
+        return "too_many_names"
+    told = () if constraints is None else (constraints.permitted_subtrees or (), constraints.excluded_subtrees or ())
+    return "unsupported_name_constraint" if sum(map(len, told)) > CONSTRAINTS_MAX else None
 
 
 def microseconds(moment: datetime) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,16 @@ from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import NEVER, LeftOut, TrustBundle, make_bundle
 from pdp.tokens.claims import SECOND_US
-from pdp.tokens.keys import BadKey, TokenKey, has_private_part, read_public_key
+from pdp.tokens.keys import BadKey, TokenKey, has_private_part, is_for_signatures, read_public_key
+from pdp.tokens.strict_base64 import read_base64
 from pdp.tokens.strict_json import DuplicateName, NotJson, read_object
 
 BUNDLE_BYTES_MAX = 4 << 20
+ENTRIES_MAX = 1000  # certificates and keys; of a document with several bundles, in all
 _KINDS = frozenset({"EC", "RSA", "OKP"})
 _USES = frozenset({"x509-svid", "jwt-svid", "wit-svid"})
+#: What a key of a JWT bundle may say that it is for, where the channel says it already.
+_USES_OF_CHANNEL = ("sig", "jwt-svid")
 
 _POLL_US = 300 * SECOND_US
 _POLL_US_MIN, _POLL_US_MAX = 5 * SECOND_US, 3600 * SECOND_US
@@ -40,6 +43,7 @@ class Origin:
 def read_pem(trust_domain: str, raw: bytes, origin: Origin) -> TrustBundle:
     """Authorities as PEM. A file without any certificate is a broken file, not a revocation."""
     _refuse_large(raw)
+    refuse_many(raw.count(b"-----BEGIN"))
     if b"PRIVATE KEY" in raw:
         raise Refused("bundle_private_key")
     try:
@@ -66,6 +70,7 @@ def read_bundle_map(raw: bytes, origin: Origin, options: Options = STRICT) -> tu
         raise Refused("bundle_malformed", "trust_domains is not an object of bundles")
     if not all(map(is_trust_domain, domains)):
         raise Refused("bundle_wrong_domain")
+    refuse_many(len(domains) + sum(len(_entries(document)) for document in domains.values()))
     return tuple(_bundle(name, document, origin, options) for name, document in domains.items())
 
 
@@ -74,14 +79,16 @@ def read_token_keys(raw: bytes) -> tuple[Mapping[str, TokenKey], tuple[LeftOut, 
     _refuse_large(raw)
     found = _Entries(STRICT)
     for place, entry in enumerate(_entries(_document(raw))):
-        found.add(place, entry if entry.get("use") in ("x509-svid", "wit-svid") else {**entry, "use": "jwt-svid"})
+        found.add(place, {**entry, "use": "jwt-svid"} if is_for_signatures(entry, _USES_OF_CHANNEL) else entry)
     return found.token_keys, tuple(found.left_out)  # what is meant for certificates or WITs is not looked at further
 
 
 def split_der(raw: bytes) -> tuple[bytes, ...]:
     """Certificates in DER one after the other, as the Workload API sends them."""
-    found, start = [], 0
+    found: list[bytes] = []
+    start = 0
     while start < len(raw):
+        refuse_many(len(found) + 1)
         size = _der_size(raw, start)
         if start + size > len(raw):
             raise Refused("certificate_malformed")
@@ -118,6 +125,12 @@ def stale_after_us(refresh_hint_us: int | None) -> int:
 def _refuse_large(raw: bytes) -> None:
     if len(raw) > BUNDLE_BYTES_MAX:
         raise Refused("bundle_too_large")
+
+
+def refuse_many(count: int) -> None:
+    """Each is read by itself, so what takes little to send would take long to read."""
+    if count > ENTRIES_MAX:
+        raise Refused("bundle_too_large", f"more than {ENTRIES_MAX} certificates and keys")
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -167,6 +180,7 @@ def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Refused("bundle_without_keys")
     if not all(isinstance(e, dict) for e in entries):
         raise Refused("bundle_malformed", "a key is not an object")
+    refuse_many(len(entries))
     return entries
 
 
@@ -232,13 +246,15 @@ def _why_ignored(entry: Mapping[str, Any]) -> str | None:
         return "unknown kty"
     if not isinstance(use, str) or use not in _USES:
         return "unknown use"
+    if not is_for_signatures(entry, _USES):
+        return "key_ops without verify"
     return "kty is not for tokens" if kind == "OKP" and use != "x509-svid" else None
 
 
 def _certificate(text: str, entry: Mapping[str, Any]) -> x509.Certificate:
     """`x5c[0]`. Where the JWK also spells the key out, it must be the same key, as RFC 7517 demands."""
     try:
-        found = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+        found = x509.load_der_x509_certificate(read_base64(text))
         if "n" in entry or "y" in entry:
             spelled = read_public_key({k: v for k, v in entry.items() if k != "alg"}).key.public_key
             if _spki(spelled) != _spki(found.public_key()):

@@ -28,7 +28,7 @@ class Options:
     require_key_id: bool = True
     #: J-6: how far exp may lie behind and nbf ahead; at most 30 s.
     token_leeway_us: int = 0
-    #: J-6: the longest life of a token, from nbf (or iat) to exp.
+    #: J-6: the longest life of a token, from nbf (or iat), and at the latest from now, to exp.
     token_lifetime_us_max: int = 3600 * SECOND_US
     #: W-1: WIT-SVIDs are an incubating standard, and off.
     accept_wit: bool = False

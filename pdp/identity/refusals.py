@@ -41,7 +41,7 @@ issuer_with_workload_id     X-7   an issuing certificate carries something other
 issuer_of_other_domain      X-7   an issuing certificate carries the ID of another trust domain
 not_an_authority            X-8   a member of a bundle is not a CA that may sign certificates; it is left out
 unknown_critical_extension  X-9   a certificate has a critical extension that is not understood
-unsupported_name_constraint X-9   an issuing certificate constrains names in a way that cannot be checked
+unsupported_name_constraint X-9   an issuing certificate constrains names in a way that cannot be checked, or more than 100
 not_yet_valid               X-10  the certificate is not valid yet
 expired                     X-10  the certificate has expired
 issuer_not_yet_valid        X-10  no issuing certificate is valid yet
@@ -52,10 +52,14 @@ weak_issuer                 X-11  an issuing certificate has a key or signature 
 chain_too_long              X-11  the path has more than 4 certificates
 no_certificate              X-11  no certificate was presented
 too_many_certificates       X-11  more than 8 certificates were presented
+too_many_names              X-11  a certificate has more than 100 alternative names
 certificate_too_large       X-11  a certificate has more than 16 kB
 certificate_revoked         X-13  a certificate of the path is on the revocation list of its issuer
 revocation_list_stale       X-13  the revocation list of an issuer is past its next update
-revocation_list_unsigned    X-13  a revocation list is not signed by the issuer that it names, or cannot be read
+issuer_may_not_sign_lists   X-13  an issuer has a revocation list and may not sign any
+revocation_list_partial     X-13  all lists of an issuer are deltas, restricted, or critical in something unknown
+revocation_list_ahead       X-13  thisUpdate of every whole list of an issuer is still to come
+revocation_list_unsigned    X-13  a revocation list is unreadable, weakly signed, or not signed by the issuer that it names
 
 key_id_ambiguous            J-4   there is no kid, and the bundle has not exactly one key
 bearer_unbound              J-8   the token is a bearer token, and the channel does not belong to the same ID
@@ -74,7 +78,7 @@ proof_does_not_cover        W-3   a token was presented that the proof does not 
 proof_hash_wrong            W-3   a hash in the proof is not that of the token beside it
 proof_covers_unknown        W-3   the proof covers a token that is not there or not understood
 
-bundle_too_large            B-1   the bundle has more than 4 MiB
+bundle_too_large            B-1   the bundle has more than 4 MiB, or more than 1000 certificates and keys
 bundle_malformed            B-1   the bundle is not a document of its kind
 bundle_duplicate_name       B-1   a name, or a trust domain, stands twice in the document
 bundle_wrong_domain         B-1   the name of the trust domain is not one
@@ -88,11 +92,12 @@ bundle_bad_key              B-4   a key for tokens cannot be used
 bundle_revoked              B-5   the bundle of the trust domain is empty: everything of the domain is revoked
 bundle_without_keys         B-5   the document has no list of keys; the bundle before it stays
 bundle_bad_sequence         B-6   spiffe_sequence is not a 64-bit number
-bundle_rollback             B-6   spiffe_sequence is lower than that of the bundle before
+bundle_rollback             B-6   spiffe_sequence is lower than that of the bundle before, or no longer there
 bundle_older                B-6   the bundle was retrieved before the one that is there
 bundle_bad_refresh_hint     B-7   spiffe_refresh_hint is not a number of seconds
 bundle_stale                B-7   the bundle was not refreshed within its bound
 endpoint_not_https          B-8   the address of a bundle endpoint, or of a redirect, is not a plain https URL
+endpoint_left_host          B-8   a redirect of the endpoint leads to another host or port
 endpoint_too_many_redirects B-8   the endpoint redirects again and again
 endpoint_wrong_server       B-8   the server of the endpoint does not prove to be the configured one
 update_incomplete           B-9   a message of the Workload API lacks a field that it must have

@@ -150,6 +150,8 @@ class TrustStore:
         """With a bundle in the place of the one before; `force` is an operator's word that an older one is meant."""
         before = self.bundles.get(bundle.trust_domain)
         if before is not None and not force:
+            if bundle.is_empty and bundle.sequence is None:  # a revocation is never turned away, and is no way back either
+                bundle = replace(bundle, sequence=before.sequence)
             _refuse_backwards(before, bundle)
         changed = before is None or before.version != bundle.version
         bundles = MappingProxyType({**self.bundles, bundle.trust_domain: bundle})
@@ -173,8 +175,8 @@ class TrustStore:
 def _refuse_backwards(before: TrustBundle, after: TrustBundle) -> None:
     if before.source != after.source:
         raise Refused("bundle_of_other_source", after.trust_domain)
-    if before.sequence is not None and after.sequence is not None:
-        if after.sequence < before.sequence:
+    if before.sequence is not None:  # the highest that was seen: one that has none would open the way back
+        if after.sequence is None or after.sequence < before.sequence:
             raise Refused("bundle_rollback", f"{after.sequence} after {before.sequence}")
     elif after.retrieved_us < before.retrieved_us:
         raise Refused("bundle_older", after.trust_domain)

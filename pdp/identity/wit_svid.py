@@ -13,7 +13,7 @@ from pdp.identity.jwt_svid import subject
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
 from pdp.identity.trust import TrustStore
-from pdp.tokens.claims import SECOND_US, expiry_us, key_id, number_us, token_id
+from pdp.tokens.claims import SECOND_US, holds_until, key_id, number_us, token_id
 from pdp.tokens.compact import Compact, digest, is_signed_by, read_compact
 from pdp.tokens.keys import BadKey, TokenKey, has_private_part, read_public_key
 
@@ -64,12 +64,7 @@ def read_wit(token: str, header: str, trust: TrustStore, now: int, options: Opti
     if kid is None:
         raise Refused("key_id_missing")
     workload = subject(read)
-    ends_us = expiry_us(read)
-    starts_us = number_us(read.claims, "nbf", "not_before_malformed")
-    if ends_us + options.token_leeway_us <= now:
-        raise Refused("token_expired")
-    if starts_us is not None and starts_us > now + options.token_leeway_us:
-        raise Refused("token_not_yet_valid")
+    ends_us = holds_until(read, now, options.token_leeway_us, options.token_lifetime_us_max)
     if "aud" in read.claims:
         raise Refused("wit_audience_present")
     confirmed = _confirmation(read)
@@ -81,7 +76,7 @@ def read_wit(token: str, header: str, trust: TrustStore, now: int, options: Opti
         raise Refused("algorithm_not_of_key")
     if not is_signed_by(read, key):
         raise Refused("signature_wrong")
-    return UnprovenWit(workload, ends_us + options.token_leeway_us - 1, confirmed, bundle.version, digest(token))
+    return UnprovenWit(workload, ends_us - 1, confirmed, bundle.version, digest(token))
 
 
 def verify_proof(

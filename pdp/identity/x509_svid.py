@@ -22,10 +22,11 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
-from pdp.identity.authorities import UNREADABLE, Issuer, has_weak_signature, issuer_of, microseconds
+from pdp.identity.authorities import NAMES_MAX, UNREADABLE, Issuer, has_weak_signature, issuer_of, microseconds
 from pdp.identity.ids import SpiffeId, parse_workload_id
 from pdp.identity.options import STRICT, Options
 from pdp.identity.refusals import Refused
+from pdp.identity.revocation import not_revoked_until
 from pdp.identity.trust import TrustBundle, TrustStore
 from pdp.tokens.keys import is_strong
 
@@ -89,7 +90,7 @@ def verify_x509_svid(
             raise Refused("issuer_expired")
         ends_us = min(ends_us, issuer.ends_us)
     for certificate, issuing in pairwise(path) if bundle.revocation_lists else ():
-        ends_us = min(ends_us, _not_revoked_until(certificate, issuing, bundle, now, options))
+        ends_us = min(ends_us, not_revoked_until(certificate, issuing, bundle.revocation_lists, now, options))
     return VerifiedWorkload(workload, now, ends_us, thumbprint(presented[0]), "pdp", bundle.version, len(path), _SEAL)
 
 
@@ -178,6 +179,8 @@ def _leaf(der: bytes, leaf: x509.Certificate, now: int, options: Options, side: 
 
 def _one_id(names: x509.Extension[x509.SubjectAlternativeName] | None) -> SpiffeId:
     """X-1: one URI, whatever stands beside it; never the subject, never a DNS name."""
+    if names is not None and len(list(names.value)) > NAMES_MAX:
+        raise Refused("too_many_names")
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
     if not uris:
         raise Refused("no_uri_name")
@@ -213,7 +216,7 @@ def _refuse_extended_usage(usage: x509.Extension[x509.ExtendedKeyUsage] | None, 
         raise Refused("wrong_extended_usage")
 
 
-# ---- the path: X-6 to X-11, X-13
+# ---- the path: X-6 to X-11
 
 #: Extensions are checked by our own rules, each by one. Left to the library: path lengths, name constraints, and refusing
 #: critical extensions that nobody knows.
@@ -275,34 +278,6 @@ def _code_of(told: str, issuers: list[x509.Certificate], now: int) -> str:
         ended = any(microseconds(c.not_valid_after_utc) < now for c in issuers)
         return "issuer_expired" if ended else "issuer_not_yet_valid"
     return next((code for words, code in _TOLD if words in told), "untrusted_issuer")
-
-
-def _not_revoked_until(
-    certificate: x509.Certificate, issuer: x509.Certificate, bundle: TrustBundle, now: int, options: Options
-) -> int:
-    """X-13: until when the lists of this issuer say that the certificate stands; they are the only word on it there is."""
-    until_us = microseconds(certificate.not_valid_after_utc)
-    lists = [crl for crl in bundle.revocation_lists if crl.issuer == issuer.subject]
-    if not lists:
-        return until_us
-    signed = [crl for crl in lists if _is_signed_by(crl, issuer)]
-    if not signed:
-        raise Refused("revocation_list_unsigned")
-    if any(crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None for crl in signed):
-        raise Refused("certificate_revoked")
-    if not options.require_fresh_revocation_list:
-        return until_us
-    fresh_until_us = max(microseconds(crl.next_update_utc) if crl.next_update_utc else 0 for crl in signed)
-    if fresh_until_us < now:
-        raise Refused("revocation_list_stale")
-    return min(until_us, fresh_until_us)
-
-
-def _is_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    try:
-        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # other kinds of key raise TypeError
-    except UNREADABLE:
-        return False
 
 
 def _datetime(moment_us: int) -> datetime:

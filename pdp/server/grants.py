@@ -36,6 +36,11 @@ _BETWEEN_S = 0.02  # of the rounds in which very much is tidied up: steps are ta
 _FORGETS = 60  # in the time for which tasks that are over are kept
 _CONFIRMS = 4  # in the time for which a confirmation holds
 
+_WITNESS_BESIDE = (
+    "the witness of `%s` lies with it: a copy of both, restored, revives every grant that ended since; "
+    "give `store.witness` a place outside of what is copied and restored"
+)
+
 _log = logging.getLogger("pdp.grants")
 
 
@@ -93,8 +98,12 @@ class GrantBook:
         if not parts.writes:
             return cls(parts, None, audience)
         from pdp.store.grants.sqlite import SqliteStore
+        from pdp.store.grants.witness import lies_with
 
-        store = SqliteStore(path, parts.config.store.witness, now_us=parts.clock)
+        witness = parts.config.store.witness
+        store = SqliteStore(path, witness, now_us=parts.clock)
+        if lies_with(path, witness):
+            _log.warning(_WITNESS_BESIDE, path)
         parts.closes(store.close)
         if store.restored:
             _tell_restored(parts, path)

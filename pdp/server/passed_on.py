@@ -8,6 +8,7 @@ import json
 from pdp.server.callers import Callers
 from pdp.server.handlers import CallRefused, Deadline
 from pdp.server.peer import Peer, Transport
+from pdp.tokens.strict_base64 import read_base64
 
 
 def pack_call(method: str, request: bytes, peer: Peer, deadline: Deadline) -> bytes:
@@ -30,7 +31,7 @@ def unpack_call(body: bytes, callers: Callers) -> tuple[str, bytes, Peer, Deadli
     deadline = Deadline(int(head["deadline_ns"]))
     match Transport(head["transport"]):
         case Transport.TLS:
-            presented = tuple(base64.b64decode(text, validate=True) for text in head["presented"])
+            presented = tuple(read_base64(text) for text in head["presented"])
             peer = callers.by_presented(presented, head["trust_domain"])
         case Transport.UNIX:
             peer = callers.by_uid(int(head["uid"]))

@@ -59,7 +59,7 @@ def plan_approve(index: Index, moment: Moment, caller: Caller, yes: Yes, rules: 
     active = in_force(noted, above, moment, counting)
     given = take("approved", noted, State.ACTIVE, started=active.started, ends=active.ends, approvals=counting)
     given = replace(given, generation=moment.generation)
-    consumed = tuple(Consume(f"approval {each.id}", each.until) for each in counting)
+    consumed = tuple(Consume(f"approval {each.id}", grant.id) for each in counting)
     step = tell("approved", given, (*above, given), caller, moment.now, approval=approval.id)
     return Plan((Put(given, grant.revision), *consumed, *expects), (step,), grant.id, (grant.id,))
 

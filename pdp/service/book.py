@@ -105,7 +105,9 @@ class Book:
             self._store.commit(plan.changes)
         except Spent:
             raise Refused("grant_consumed") from None
-        except (Unavailable, Conflict, Absorbed):
+        except Absorbed:  # it ended while the question was decided
+            raise Refused("task_ended") from None
+        except (Unavailable, Conflict):
             raise Refused("store_unavailable") from None
 
     def forget_ended(self, now: int) -> None:

@@ -72,7 +72,7 @@ def holds_until(token: Compact, now: int, leeway_us: int, life_us_max: int) -> i
     if starts is not None and starts > now + leeway_us:
         raise Refused("token_not_yet_valid")
     since = starts if starts is not None else issued if issued is not None else now
-    if ends - since > life_us_max:
+    if ends - min(since, now) > life_us_max:  # a start ahead does not lengthen the life: iat bounds nothing by itself
         raise Refused("lifetime_too_long")
     return ends + leeway_us
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +13,10 @@ from joserfc.jws import JWSRegistry
 
 from pdp.tokens.keys import ALGORITHMS, TokenKey
 from pdp.tokens.refusals import Refused
+from pdp.tokens.strict_base64 import NotBase64, read_base64url
 from pdp.tokens.strict_json import DuplicateName, NotJson, read_object
 
 TOKEN_BYTES_MAX = 8192
-
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-#: The last letters that leave no bits over, by the letters that stand in the last group of four; one alone is nothing.
-_LAST = {1: b"", 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 
 #: The library's part is the algorithms. It is given the very bytes that were read here, so that nothing is read twice.
 _REGISTRY = JWSRegistry(algorithms=list(ALGORITHMS))
@@ -85,13 +80,11 @@ def content_digest(token: Compact) -> str:
 
 
 def _bytes(part: bytes) -> bytes:
-    """Unpadded base64url, strictly: each sequence of bytes has exactly one spelling."""
-    left = len(part) % 4
-    if not part or part.translate(None, _ALPHABET):
-        raise Refused("token_not_compact")
-    if left and part[-1] not in _LAST[left]:
-        raise Refused("token_not_compact")
-    return binascii.a2b_base64(part.translate(_STANDARD) + b"===="[left or 4 :])
+    try:
+        return read_base64url(part)
+    except NotBase64:
+        pass
+    raise Refused("token_not_compact")
 
 
 def _object(raw: bytes) -> dict[str, Any]:

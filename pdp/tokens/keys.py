@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+
+from pdp.tokens.roca import is_of_flawed_generator
+from pdp.tokens.strict_base64 import NotBase64, read_base64url
 
 RSA_BITS_MIN = 2048
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -30,7 +32,6 @@ ALGORITHMS: dict[str, tuple[str, str | None]] = {
 
 _MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class BadKey(ValueError):
@@ -56,7 +57,7 @@ def is_strong(key: object) -> bool:
     """X-11: the floor for keys in certificates and in JWKs."""
     match key:
         case rsa.RSAPublicKey():
-            return key.key_size >= RSA_BITS_MIN
+            return key.key_size >= RSA_BITS_MIN and not is_of_flawed_generator(key.public_numbers().n)
         case ec.EllipticCurvePublicKey():
             return key.curve.name in _CURVES
         case _:
@@ -67,8 +68,18 @@ def has_private_part(jwk: Mapping[str, Any]) -> bool:
     return jwk.get("kty") == "oct" or not _PRIVATE.isdisjoint(jwk)
 
 
+def is_for_signatures(jwk: Mapping[str, Any], uses: Collection[str]) -> bool:
+    """Whether a key may verify signatures, as it says itself: by `key_ops` where it is there, and by `use`, one of `uses`.
+    A key without `use` is asked nothing here. What is for something else is somebody else's, and is left out."""
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return False
+    use = jwk.get("use")
+    return "use" not in jwk or (isinstance(use, str) and use in uses)
+
+
 def read_public_key(jwk: Mapping[str, Any]) -> TokenKey:
-    """The key in a JWK. Only the members that are the key are read: `x5u`, `key_ops` and the like mean nothing here."""
+    """The key in a JWK. Only the members that are the key are read; `is_for_signatures` says what it is for."""
     kind = jwk.get("kty")
     if not isinstance(kind, str) or kind not in _MEMBERS:
         raise BadKey("not an EC or RSA key")
@@ -76,7 +87,7 @@ def read_public_key(jwk: Mapping[str, Any]) -> TokenKey:
     algorithm = jwk.get("alg")
     if algorithm is not None and (not isinstance(algorithm, str) or algorithm not in ALGORITHMS):
         raise BadKey("for an algorithm that is not accepted")
-    if not all(isinstance(v, str) and _BASE64URL.fullmatch(v) for v in members.values()):
+    if not all(_is_base64url(value) for name, value in members.items() if name != "crv"):
         raise BadKey("not unpadded base64url")
     if kind == "RSA" and len(members["n"]) * 6 < RSA_BITS_MIN:  # before the library warns of it
         raise BadKey("too weak")
@@ -88,6 +99,13 @@ def read_public_key(jwk: Mapping[str, Any]) -> TokenKey:
     if algorithm is not None and not found.fits(algorithm):
         raise BadKey("alg does not fit the key")
     return found
+
+
+def _is_base64url(value: object) -> bool:
+    try:
+        return isinstance(value, str) and value.isascii() and bool(read_base64url(value.encode()))
+    except NotBase64:
+        return False
 
 
 def _import(kind: str, members: dict[str, Any]) -> ECKey | RSAKey | None:

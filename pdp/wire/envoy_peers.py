@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import Error as NotBase64
-from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,6 +10,7 @@ from urllib.parse import unquote
 from pdp.model.ask import Shown
 from pdp.model.gates import Gate
 from pdp.model.request import NOTHING
+from pdp.tokens.strict_base64 import read_base64
 from pdp.wire.messages import ENVOY, DecodeError
 from pdp.wire.refusals import Unfit
 
@@ -39,8 +38,8 @@ def _leaf_of(encoded: str) -> bytes:
         text = unquote(encoded, errors="strict").strip("\n")
         if not text.startswith(_BEGIN) or not text.endswith(_END):
             raise ValueError
-        der = a2b_base64(text[len(_BEGIN) : -len(_END)].replace("\n", ""), strict_mode=True)
-    except (NotBase64, ValueError):
+        der = read_base64(text[len(_BEGIN) : -len(_END)].replace("\n", ""))
+    except ValueError:
         der = b""
     if not der:
         raise Unfit("certificate_unreadable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -90,7 +90,11 @@ def issue(shape: CertificateShape, key: PublicKey, issuer: Authority) -> x509.Ce
 
 
 def revocation_list(
-    issuer: Authority, serials: Mapping[int, int], this_update_us: int, next_update_us: int
+    issuer: Authority,
+    serials: Mapping[int, int],
+    this_update_us: int,
+    next_update_us: int,
+    extra: Iterable[tuple[x509.ExtensionType, bool]] = (),
 ) -> x509.CertificateRevocationList:
     """A CRL over serial numbers, each with the time of its revocation."""
     builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
@@ -98,6 +102,8 @@ def revocation_list(
     for serial, revoked_us in serials.items():
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_datetime(revoked_us))
         builder = builder.add_revoked_certificate(entry.build())
+    for value, critical in extra:
+        builder = builder.add_extension(value, critical)
     return builder.sign(issuer.key, _hash_for(issuer.key))
 
 

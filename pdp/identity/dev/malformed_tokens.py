@@ -112,6 +112,10 @@ MALFORMED_TOKENS: dict[str, MalformedToken] = {
     "lives-too-long": MalformedToken(
         "lifetime_too_long", lambda t: replace(t, claims={**t.claims, "iat": t.claims["exp"] - 3601})
     ),
+    "lives-too-long-with-iat-ahead": MalformedToken(
+        "lifetime_too_long",
+        lambda t: replace(t, claims={**t.claims, "iat": t.claims["exp"] + 1, "exp": t.claims["exp"] + 3601}),
+    ),
     "no-aud": MalformedToken("audience_missing", _claims(aud=None)),
     "aud-empty": MalformedToken("audience_missing", _claims(aud=[])),
     "aud-number": MalformedToken("audience_malformed", _claims(aud=[1])),

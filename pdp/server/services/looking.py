@@ -6,8 +6,6 @@ Operators may look as well, without the role `grants`: whoever may freeze a work
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 from language import World
@@ -27,7 +25,9 @@ from pdp.server.peer import Peer
 from pdp.server.services.decisions import unfit
 from pdp.service.caller import Caller
 from pdp.service.seeing import find_seen, list_seen, may_see
+from pdp.tokens.compact import base64url
 from pdp.tokens.refusals import Refused as BadCredential
+from pdp.tokens.strict_base64 import read_base64url
 from pdp.wire import grant_answers as answers
 from pdp.wire import grants as wire
 from pdp.wire.refusals import Unfit
@@ -156,14 +156,14 @@ def _place(grant: Grant) -> tuple[int, str]:
 
 
 def _token(grant: Grant) -> str:
-    return base64.urlsafe_b64encode(f"{grant.created} {grant.id}".encode()).decode()
+    return base64url(f"{grant.created} {grant.id}".encode())
 
 
 def _page(token: str | None) -> tuple[int, str] | None:
     if token is None:
         return None
     try:
-        created, _, grant_id = base64.b64decode(token, b"-_", validate=True).decode().partition(" ")
+        created, _, grant_id = read_base64url(token.encode()).decode().partition(" ")
         return int(created), grant_id
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise Unfit("malformed_value", "page_token") from None

@@ -9,7 +9,7 @@ from threading import Lock
 
 from pdp.grants.grant import Grant, Mark
 from pdp.grants.store import Change, Changes, Committed, Record
-from pdp.store.grants.outcome import Key, outcome
+from pdp.store.grants.outcome import Key, Taken, is_over, outcome
 
 
 class MemoryStore:
@@ -20,18 +20,27 @@ class MemoryStore:
         self.revision = 0
         self._lock = Lock()
         self._records: dict[Key, Record] = {}
-        self._consumed: dict[str, int] = {}
+        self._consumed: dict[str, Taken] = {}
         self._log: list[tuple[int, Key]] = []  # in order of revision
 
     def commit(self, changes: Sequence[Change]) -> Committed:
         with self._lock:
             revision = self.revision + 1
-            found = outcome(changes, revision, self._records.get, lambda key: self._consumed.get(key, 0), self._written)
+            found = outcome(changes, revision, self._records.get, self._over, self._used, self._written)
             self._records.update(found.records)
-            self._consumed.update({key: count for key, (count, _) in found.taken.items()})
+            self._consumed.update(found.taken)
+            if over := set(found.over):
+                self._consumed = {key: taken for key, taken in self._consumed.items() if taken.grant not in over}
             self._log += [(revision, key) for key in found.records]
             self.revision = revision
             return Committed(revision, tuple(found.records.values()))
+
+    def _over(self, grant_id: str) -> bool:
+        return is_over(self._records.get(("grant", grant_id, "")))
+
+    def _used(self, key: str) -> int:
+        found = self._consumed.get(key)
+        return 0 if found is None else found.times
 
     def _written(self) -> int:
         return self._log[-1][0] if self._log else 0

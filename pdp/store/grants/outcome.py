@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeGuard
 
 from pdp.grants.grant import Grant, Mark, Tombstone
 from pdp.grants.store import Absorbed, Bury, Change, Conflict, Consume, Expect, Put, Record, Spent, Unwritten
@@ -12,29 +13,43 @@ from pdp.grants.store import Absorbed, Bury, Change, Conflict, Consume, Expect, 
 Key = tuple[str, str, str]
 
 
+class Taken(NamedTuple):
+    """How often a key is consumed now, and of which grant."""
+
+    grant: str
+    times: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     records: Mapping[Key, Record]
-    taken: Mapping[str, tuple[int, int]]  # by key: how often it is consumed now, and until when that matters
+    taken: Mapping[str, Taken]
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The grants that ended, or whose ids are spent: their uses are forgotten."""
+        return tuple(record.id for record in self.records.values() if is_over(record))
 
 
 def outcome(
     changes: Sequence[Change],
     revision: int,
     there: Callable[[Key], Record | None],
+    over: Callable[[str], bool],
     used: Callable[[str], int],
     written: Callable[[], int],
 ) -> Outcome:
     """What stands in the store after these changes at this revision; or the refusal, and then nothing has changed.
 
-    `written` tells the revision of the last commit that wrote a record.
+    `over` says of a grant's id whether it has ended or is spent, `used` how often a key is consumed, and `written` tells the
+    revision of the last commit that wrote a record.
     """
     records: dict[Key, Record] = {}
-    taken: dict[str, tuple[int, int]] = {}
+    taken: dict[str, Taken] = {}
     for change in changes:
         match change:
             case Consume():
-                taken[change.key] = _consumed(change, taken.get(change.key), used)
+                taken[change.key] = _consumed(change, taken.get(change.key), over, used)
             case Expect():
                 _refuse_other_revision(there(_key_of(change.key)), change.revision)
             case Unwritten():
@@ -56,11 +71,13 @@ def _key_of(name: str | tuple[str, str]) -> Key:
     return ("grant", name, "") if isinstance(name, str) else ("mark", *name)
 
 
-def _consumed(change: Consume, before: tuple[int, int] | None, used: Callable[[str], int]) -> tuple[int, int]:
-    count, until = before or (used(change.key), 0)
-    if count >= change.limit:
+def _consumed(change: Consume, before: Taken | None, over: Callable[[str], bool], used: Callable[[str], int]) -> Taken:
+    if over(change.grant):
+        raise Absorbed("the grant has ended, or its id is spent")
+    times = used(change.key) if before is None else before.times
+    if times >= change.limit:
         raise Spent("all uses are consumed")
-    return count + 1, max(until, change.until)
+    return Taken(change.grant, times + 1)
 
 
 def _written(change: Put | Bury, revision: int, there: Callable[[Key], Record | None]) -> tuple[Key, Record]:
@@ -72,10 +89,15 @@ def _written(change: Put | Bury, revision: int, there: Callable[[Key], Record | 
         return key, Tombstone(change.id, change.at, revision)
     key = key_of(change.record)
     found = there(key)
-    if isinstance(found, Tombstone) or (isinstance(found, Grant) and found.is_over):
+    if is_over(found):
         raise Absorbed("the grant has ended, or its id is spent")
     _refuse_other_revision(found, change.expected)
     return key, replace(change.record, revision=revision)
+
+
+def is_over(record: Record | None) -> TypeGuard[Grant | Tombstone]:
+    """Whether nothing can be done with it any more."""
+    return isinstance(record, Tombstone) or (isinstance(record, Grant) and record.is_over)
 
 
 def _refuse_other_revision(found: Record | None, expected: int) -> None:

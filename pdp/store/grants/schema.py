@@ -1,14 +1,22 @@
-"""The tables of the SQLite store, and how an older file becomes one of today. `user_version` counts the migrations in it."""
+"""The tables of the SQLite store, and how an older file becomes one of today. `user_version` counts the migrations in it.
+
+Each row of what is believed carries a digest of all that is in it, and none is read that is not as it was written. It is no
+signature: it finds what a disk or a program did by mistake.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
 
 from pdp.errors import PdpError
 
 APPLICATION_ID = 0x42554C4B  # says in the file's header whose it is
 
 #: Each is run once, in order, in one transaction with the number that it leads to. One that was released is never changed.
+#: Tables are made anew rather than altered: so their text, which is checked, is as it stands here.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # The one row of the life of this store.
@@ -34,7 +42,55 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE consumed (key TEXT PRIMARY KEY, count INTEGER NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
         "CREATE INDEX consumed_by_end ON consumed (until)",
     ),
+    (
+        # A digest in each row. The token of a commit is random, and needs none.
+        "CREATE TABLE moved AS SELECT * FROM life",
+        "DROP TABLE life",
+        """CREATE TABLE life (
+             one INTEGER PRIMARY KEY CHECK (one = 1),
+             incarnation TEXT NOT NULL,
+             revision INTEGER NOT NULL,
+             digest TEXT NOT NULL
+           ) STRICT""",
+        "INSERT INTO life SELECT one, incarnation, revision, row_digest(incarnation, revision) FROM moved",
+        "DROP TABLE moved",
+        "CREATE TABLE moved AS SELECT * FROM records",
+        "DROP TABLE records",
+        """CREATE TABLE records (
+             kind TEXT NOT NULL,
+             name TEXT NOT NULL,
+             more TEXT NOT NULL,
+             revision INTEGER NOT NULL,
+             live INTEGER NOT NULL,
+             document TEXT NOT NULL,
+             digest TEXT NOT NULL,
+             PRIMARY KEY (kind, name, more)
+           ) STRICT""",
+        """INSERT INTO records SELECT kind, name, more, revision, live, document,
+             row_digest(kind, name, more, revision, live, document) FROM moved""",
+        "DROP TABLE moved",
+        "CREATE INDEX records_by_revision ON records (revision)",
+        "CREATE INDEX records_live ON records (live) WHERE live = 1",
+        # Uses are of a grant and go with its end. Of an approval that was consumed before this, no grant is known: it stays.
+        """CREATE TABLE uses (
+             key TEXT PRIMARY KEY,
+             of_grant TEXT NOT NULL,
+             count INTEGER NOT NULL,
+             digest TEXT NOT NULL
+           ) STRICT, WITHOUT ROWID""",
+        """INSERT INTO uses SELECT key, of_grant, count, row_digest(key, of_grant, count) FROM (
+             SELECT key, count, CASE WHEN key LIKE 'use %' THEN substr(key, 5) ELSE '' END AS of_grant FROM consumed)""",
+        "DROP TABLE consumed",
+        "CREATE INDEX uses_by_grant ON uses (of_grant)",
+    ),
 )
+
+
+def row_digest(*values: object) -> str:
+    """One text for one row: each value with its type and its length."""
+    texts = [(type(value).__name__, str(value)) for value in values]
+    told = "".join([f"{kind} {len(text)} {text}" for kind, text in texts])
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def migrate(connection: sqlite3.Connection, name: str) -> None:
@@ -48,9 +104,9 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
             raise PdpError("invalid_file", f"`{name}` is a database of something else")
         if found > len(MIGRATIONS):
             raise PdpError("invalid_file", f"`{name}` was written by a later version, and is left as it is")
-        for statements in MIGRATIONS[found:]:
-            for statement in statements:
-                connection.execute(statement)
+        _run(connection, MIGRATIONS[found:])
+        if _tables(connection) != _tables_of(MIGRATIONS):
+            raise PdpError("invalid_file", f"`{name}`: its tables are not as they were made; it is left as it is")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
@@ -58,6 +114,27 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _run(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
+    connection.create_function("row_digest", -1, row_digest, deterministic=True)
+    for statements in migrations:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[tuple[object, ...]]:
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@lru_cache(maxsize=4)
+def _tables_of(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[object, ...]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        _run(connection, migrations)
+        return _tables(connection)
+    finally:
+        connection.close()
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,14 +20,26 @@ from pdp.grants.grant import Grant, Mark
 from pdp.grants.store import Change, Changes, Committed, Conflict, Record, StoreRefusal, Unavailable
 from pdp.store.grants.outcome import Key, outcome
 from pdp.store.grants.schema import migrate
-from pdp.store.grants.sqlite_file import connect, make_private, read_row, record_of, refuse_damaged, said, write_row
+from pdp.store.grants.sqlite_file import (
+    connect,
+    is_row_over,
+    make_private,
+    read_row,
+    read_uses,
+    record_of,
+    refuse_damaged_pages,
+    refuse_damaged_rows,
+    said,
+    write_row,
+    write_uses,
+)
 from pdp.store.grants.sqlite_life import Life, advance, life_of, live_on
-from pdp.store.grants.witness import Seen, Witness
+from pdp.store.grants.witness import Seen, Witness, witness_of
 from pdp.store.private_files import private_folder
 
 WAIT_S = 2.0
-FORGET_AFTER_US = 24 * 3600 * 1_000_000  # beyond the end of a consumed key: for clocks that are set
-_FORGOTTEN_AT_ONCE = 64
+#: What reading what is in a file can raise: SQLite, the file system, a record, and texts and numbers that are none.
+_FAILURES = (sqlite3.Error, OSError, StoreRefusal, BadRecord, ValueError, OverflowError)
 
 
 class SqliteStore:
@@ -42,26 +54,33 @@ class SqliteStore:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """`witness` is best on another disk, or at least outside of what is copied and restored with the database."""
-        self._path, self._wait_s, self._now_us = path, wait_s, now_us
+        self._path, self._wait_s = path, wait_s
         self._pid = os.getpid()
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._untold: Seen | None = None  # what the witness could not be told yet
         private_folder(path.parent)
-        self._witness = Witness(path.with_name(f"{path.name}.witness") if witness is None else witness)
+        self._witness = Witness(witness_of(path, witness))
         self._connections: list[sqlite3.Connection] = []
         try:
             make_private(path)
             self._connections = [connect(path, wait_s), connect(path, wait_s)]
             self._writer, self._reader = self._connections
             self._file = path.stat()
-            refuse_damaged(self._reader, path)
+            refuse_damaged_pages(self._reader)
             with self._witness.locked(time.monotonic() + wait_s):
                 migrate(self._writer, path.name)
+            refuse_damaged_rows(self._reader)
+            with self._witness.locked(time.monotonic() + wait_s):
                 with self._transaction():
                     life, told, self.restored = live_on(self._writer, self._witness.seen(), now_us())
                 if told is not None:
                     self._witness.see(told)
-        except (sqlite3.Error, OSError, StoreRefusal) as error:
+        except BadRecord as error:
+            self.close()
+            raise PdpError(
+                "invalid_file", f"`{path}` is damaged ({error}); restore a copy of it, which ends every grant in it"
+            ) from None
+        except _FAILURES as error:
             self.close()
             raise PdpError("store_unavailable", f"`{path}` cannot be opened: {said(error)}") from None
         except BaseException:
@@ -91,10 +110,10 @@ class SqliteStore:
                 if before.incarnation != self._incarnation:
                     raise Conflict("the store has begun a new incarnation: what is in it must be read anew")
                 now = Life(before.incarnation, before.revision + 1)
-                found = outcome(changes, now.revision, lambda key: read_row(self._writer, key), self._used, self._written)
+                found = outcome(changes, now.revision, self._there, self._over, self._used, self._written)
                 for record in found.records.values():
                     write_row(self._writer, record)
-                self._take(found.taken)
+                write_uses(self._writer, found.taken, found.over)
                 seen = advance(self._writer, now)
             self._revision = now.revision
             self._tell(seen)
@@ -112,9 +131,9 @@ class SqliteStore:
         with self._failing_closed(), self._snapshot() as life:
             whole = incarnation != life.incarnation or not 0 <= since <= life.revision
             rows = self._reader.execute(
-                "SELECT document, revision FROM records WHERE revision > ? ORDER BY revision", (-1 if whole else since,)
+                "SELECT * FROM records WHERE revision > ? ORDER BY revision", (-1 if whole else since,)
             )
-            records = tuple(record_of(*row) for row in rows)
+            records = tuple(map(record_of, rows))
             self._incarnation = life.incarnation  # another process may have begun a new one
             return Changes(life.incarnation, life.revision, records, whole)
 
@@ -151,22 +170,17 @@ class SqliteStore:
         with self._failing_closed(), self._snapshot():
             return read_row(self._reader, key)
 
+    def _there(self, key: Key) -> Record | None:
+        return read_row(self._writer, key)
+
+    def _over(self, grant_id: str) -> bool:
+        return is_row_over(self._writer, grant_id)
+
     def _used(self, key: str) -> int:
-        row = self._writer.execute("SELECT count FROM consumed WHERE key = ?", (key,)).fetchone()
-        return 0 if row is None else int(row[0])
+        return read_uses(self._writer, key)
 
     def _written(self) -> int:
         return int(self._writer.execute("SELECT coalesce(max(revision), 0) FROM records").fetchone()[0])
-
-    def _take(self, taken: Mapping[str, tuple[int, int]]) -> None:
-        if not taken:
-            return
-        rows = [(key, count, until) for key, (count, until) in taken.items()]
-        self._writer.executemany("INSERT OR REPLACE INTO consumed VALUES (?, ?, ?)", rows)
-        self._writer.execute(
-            "DELETE FROM consumed WHERE key IN (SELECT key FROM consumed WHERE until < ? LIMIT ?)",
-            (self._now_us() - FORGET_AFTER_US, _FORGOTTEN_AT_ONCE),
-        )
 
     # ---- all or nothing, or nothing at all
 
@@ -215,7 +229,9 @@ class SqliteStore:
     def _failing_closed(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, BadRecord, UnicodeError, OverflowError) as error:
+        except StoreRefusal:
+            raise
+        except _FAILURES as error:
             why = said(error)
         else:
             return

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pdp.errors import PdpError
 from pdp.grants.document import BadRecord, canonical, read_record, tell_record
 from pdp.grants.grant import Grant
 from pdp.grants.store import Record, StoreRefusal
-from pdp.store.grants.outcome import Key, key_of
+from pdp.store.grants.outcome import Key, Taken, key_of
+from pdp.store.grants.schema import row_digest
 
 _PRAGMAS = ("synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
 
@@ -39,33 +42,67 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
     return found
 
 
-def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise PdpError("invalid_file", f"`{path}` is damaged; restore a copy of it, which ends every grant in it")
+def refuse_damaged_pages(connection: sqlite3.Connection) -> None:
+    """The pages, and whether each index says what its table says."""
+    if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise BadRecord("its pages are damaged")
+
+
+def refuse_damaged_rows(connection: sqlite3.Connection) -> None:
+    for row in connection.execute("SELECT * FROM records NOT INDEXED"):
+        undamaged(row)
+    for row in connection.execute("SELECT * FROM uses"):
+        undamaged(row)
+
+
+def undamaged(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row without its digest, if it is as it was written."""
+    *told, digest = row
+    if row_digest(*told) != digest:
+        raise BadRecord("a row is damaged")
+    return tuple(told)
 
 
 def read_row(connection: sqlite3.Connection, key: Key) -> Record | None:
     if not all(_storable(part) for part in key):
         return None
-    row = connection.execute(
-        "SELECT document, revision FROM records WHERE kind = ? AND name = ? AND more = ?", key
-    ).fetchone()
-    return None if row is None else record_of(*row)
+    row = connection.execute("SELECT * FROM records WHERE kind = ? AND name = ? AND more = ?", key).fetchone()
+    return None if row is None else record_of(row)
+
+
+def is_row_over(connection: sqlite3.Connection, grant_id: str) -> bool:
+    """Whether a grant has ended or its id is spent, without reading what it says."""
+    if not _storable(grant_id):
+        return False
+    row = connection.execute("SELECT * FROM records WHERE kind = 'grant' AND name = ? AND more = ''", (grant_id,)).fetchone()
+    return row is not None and not undamaged(row)[4]
 
 
 def write_row(connection: sqlite3.Connection, record: Record) -> None:
     live = isinstance(record, Grant) and not record.is_over
-    connection.execute(
-        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)",
-        (*key_of(record), record.revision, int(live), canonical(tell_record(record))),
-    )
+    row = (*key_of(record), record.revision, int(live), canonical(tell_record(record)))
+    connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, row_digest(*row)))
 
 
-def record_of(document: str, revision: int) -> Record:
+def record_of(row: tuple[Any, ...]) -> Record:
+    _, _, _, revision, _, document = undamaged(row)
     try:
         return read_record(json.loads(document), revision)
     except json.JSONDecodeError:
         raise BadRecord("the document is not JSON") from None
+
+
+def read_uses(connection: sqlite3.Connection, key: str) -> int:
+    """How often a key is consumed."""
+    row = connection.execute("SELECT * FROM uses WHERE key = ?", (key,)).fetchone()
+    return 0 if row is None else int(undamaged(row)[2])
+
+
+def write_uses(connection: sqlite3.Connection, taken: Mapping[str, Taken], over: Sequence[str]) -> None:
+    """Those that were taken; and none of grants that are over."""
+    rows = [(key, grant, times, row_digest(key, grant, times)) for key, (grant, times) in taken.items()]
+    connection.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?, ?)", rows)
+    connection.executemany("DELETE FROM uses WHERE of_grant = ?", [(grant,) for grant in over])
 
 
 def _storable(text: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 from secrets import token_hex
+from typing import Any
 
 from pdp.grants.document import BadRecord
 from pdp.grants.grant import EndReason, Grant, Tombstone
 from pdp.grants.life import end
 from pdp.grants.store import Record, Unavailable
-from pdp.store.grants.sqlite_file import record_of, write_row
+from pdp.store.grants.schema import row_digest
+from pdp.store.grants.sqlite_file import record_of, undamaged, write_row
 from pdp.store.grants.witness import Seen
 
 COMMITS_KEPT = 4096
@@ -40,7 +42,7 @@ def live_on(connection: sqlite3.Connection, seen: Seen | None, now: int) -> tupl
     before = max(found.revision if found else -1, seen.revision if seen else -1)
     begun = Life(token_hex(16), before + 1)
     connection.execute("DELETE FROM commits")
-    connection.execute("INSERT OR REPLACE INTO life VALUES (1, ?, ?)", (begun.incarnation, begun.revision))
+    write_life(connection, begun)
     _end_all(connection, begun.revision, now)
     return begun, advance(connection, begun), found is not None or seen is not None
 
@@ -48,15 +50,20 @@ def live_on(connection: sqlite3.Connection, seen: Seen | None, now: int) -> tupl
 def advance(connection: sqlite3.Connection, life: Life) -> Seen:
     """Notes the commit that is being made, and gives what the witness is to be told of it."""
     seen = Seen(life.incarnation, life.revision, token_hex(16))
-    connection.execute("UPDATE life SET revision = ?", (life.revision,))
+    write_life(connection, life)
     connection.execute("INSERT INTO commits VALUES (?, ?)", (life.revision, seen.token))
     connection.execute("DELETE FROM commits WHERE revision <= ?", (life.revision - COMMITS_KEPT,))
     return seen
 
 
 def _row(connection: sqlite3.Connection) -> Life | None:
-    row = connection.execute("SELECT incarnation, revision FROM life").fetchone()
-    return None if row is None else Life(*row)
+    row = connection.execute("SELECT incarnation, revision, digest FROM life").fetchone()
+    return None if row is None else Life(*undamaged(row))
+
+
+def write_life(connection: sqlite3.Connection, life: Life) -> None:
+    row = (life.incarnation, life.revision)
+    connection.execute("INSERT OR REPLACE INTO life VALUES (1, ?, ?, ?)", (*row, row_digest(*row)))
 
 
 def _follows(connection: sqlite3.Connection, life: Life, seen: Seen) -> bool:
@@ -67,15 +74,16 @@ def _follows(connection: sqlite3.Connection, life: Life, seen: Seen) -> bool:
 
 
 def _end_all(connection: sqlite3.Connection, revision: int, now: int) -> None:
-    rows = connection.execute("SELECT name, document, revision FROM records WHERE live = 1").fetchall()
-    for name, document, found in rows:
-        write_row(connection, _over(name, document, found, revision, now))
+    for row in connection.execute("SELECT * FROM records WHERE live = 1").fetchall():
+        write_row(connection, _over(row, revision, now))
+    connection.execute("DELETE FROM uses WHERE of_grant <> ''")
 
 
-def _over(name: str, document: str, found: int, revision: int, now: int) -> Record:
+def _over(row: tuple[Any, ...], revision: int, now: int) -> Record:
     """The grant, ended. One that cannot be read is ended, too: its id is spent."""
+    name = row[1]
     try:
-        record = record_of(document, found)
+        record = record_of(row)
     except BadRecord:
         return Tombstone(name, now, revision)
     if not isinstance(record, Grant):

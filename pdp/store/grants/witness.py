@@ -30,6 +30,17 @@ class Seen:
     token: str
 
 
+def witness_of(path: Path, witness: Path | None) -> Path:
+    """Where the witness of a database lies: where it is said to, or beside it."""
+    return path.with_name(f"{path.name}.witness") if witness is None else witness
+
+
+def lies_with(path: Path, witness: Path | None) -> bool:
+    """Whether whoever copies or restores the folder of one has the other in it: then the witness witnesses nothing."""
+    store, other = path.parent.resolve(), witness_of(path, witness).parent.resolve()
+    return store == other or store in other.parents or other in store.parents
+
+
 class Witness:
     """Its owner's alone, like the database. It may lie on another disk, and then knows more."""
 

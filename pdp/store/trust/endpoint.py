@@ -1,25 +1,34 @@
 """Bundle endpoints of SPIFFE federation: a document over https, from exactly the server that is configured (B-8).
 
 The standard library's client is used bare: no proxy and no credential of the environment takes part. Redirects are followed
-by hand, each to another https address under the same rules, and are forgotten afterwards.
+by hand, within the host and under the same rules, and are forgotten afterwards.
 """
 
 from __future__ import annotations
 
 import http.client
 import re
-import socket
 import ssl
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from pdp.errors import PdpError
-from pdp.identity import STRICT, Options, Origin, Refused, Side, SpiffeId, TrustBundle, TrustStore, accept_leaf, read_jwks
+from pdp.identity import (
+    STRICT,
+    Options,
+    Origin,
+    Refused,
+    Side,
+    SpiffeId,
+    TrustBundle,
+    TrustStore,
+    read_jwks,
+    verify_x509_svid,
+)
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.store.trust.connected import Timed, connected, shown_by
 
 REDIRECTS_MAX = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -62,40 +71,36 @@ class EndpointSource:
         return (read_jwks(self.trust_domain, document, Origin(self.name, now), self.options),)
 
     def _document(self, trust: TrustStore, now: int) -> bytes:
-        url, deadline = self.url, time.monotonic() + self.timeout_s
+        address, deadline = _address(self.url), time.monotonic() + self.timeout_s
         for _ in range(REDIRECTS_MAX + 1):
-            answer = self._get(_address(url), trust, now, deadline)
+            answer = self._get(address, trust, now, deadline)
             if isinstance(answer, bytes):
                 return answer
-            url = _next(url, answer)
+            address = _next(address, answer)
         raise Refused("endpoint_too_many_redirects")
 
     def _get(self, address: SplitResult, trust: TrustStore, now: int, deadline: float) -> bytes | str:
         """The document, or where the server sends us."""
-        host = address.hostname or ""
+        host, port = _place(address)
         context = _context(self.server, trust, now)
-        connection = http.client.HTTPSConnection(host, address.port or 443, timeout=self.timeout_s, context=context)
+        connection = http.client.HTTPSConnection(host, port, context=context)
         target = (address.path or "/") + (f"?{address.query}" if address.query else "")
         try:
-            connection.timeout = _left(deadline)
-            connection.connect()
-            self._refuse_other(connection.sock, trust, now)
-            connection.request("GET", target, headers={"Accept": "application/json", "Accept-Encoding": "identity"})
-            return _answer(connection, deadline)
+            with connected(host, port, context, deadline) as server:
+                self._refuse_other(server, trust, now)
+                connection.sock = Timed(server, deadline)
+                connection.request("GET", target, headers={"Accept": "application/json", "Accept-Encoding": "identity"})
+                return _answer(connection)
         except ssl.SSLCertVerificationError:
             raise Refused("endpoint_wrong_server") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a host that has no spelling in DNS
             raise PdpError("trust_unavailable", f"`{self.url}`: {type(error).__name__}") from None
-        finally:
-            connection.close()
 
-    def _refuse_other(self, connected: socket.socket, trust: TrustStore, now: int) -> None:
-        """For `https_spiffe`: the path is OpenSSL's work, with this domain's authorities; what makes it an SVID is ours."""
+    def _refuse_other(self, server: ssl.SSLSocket, trust: TrustStore, now: int) -> None:
+        """For `https_spiffe`: what the server showed is judged as any SVID is, before anything is said to it."""
         if isinstance(self.server, WebServer):
             return
-        assert isinstance(connected, ssl.SSLSocket)
-        shown = connected.getpeercert(binary_form=True)
-        if shown is None or accept_leaf(shown, trust, now, self.options, Side.SERVER).id != self.server.id:
+        if verify_x509_svid(shown_by(server), trust, now, self.options, Side.SERVER).id != self.server.id:
             raise Refused("endpoint_wrong_server")
 
 
@@ -111,14 +116,22 @@ def _address(url: str) -> SplitResult:
     raise Refused("endpoint_not_https")
 
 
-def _next(url: str, location: str) -> str:
-    """Where a redirect leads. One that names a scheme stands by itself: `https:///x` is not the host before."""
-    if "://" in location:
-        return location
+def _place(address: SplitResult) -> tuple[str, int]:
+    return address.hostname or "", address.port or 443
+
+
+def _next(before: SplitResult, location: str) -> SplitResult:
+    """Where a redirect leads: to another path of the same host. One that names a scheme stands by itself: `https:///x` is
+    not the host before."""
     try:
-        return urljoin(url, location)
+        address = _address(location if "://" in location else urljoin(before.geturl(), location))
     except ValueError:
-        return ""  # which is no address
+        address = None
+    if address is None:
+        raise Refused("endpoint_not_https")
+    if _place(address) != _place(before):
+        raise Refused("endpoint_left_host")
+    return address
 
 
 def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> ssl.SSLContext:
@@ -136,13 +149,12 @@ def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> s
             authorities = trust.bundle_for(server_id.trust_domain, now).authorities
             if not authorities:
                 raise Refused("untrusted_issuer", "the bundle has no authority for certificates")
-            context.check_hostname = False  # the name is the SPIFFE ID, checked before anything is sent
-            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-            context.load_verify_locations(cadata=b"".join(a.public_bytes(Encoding.DER) for a in authorities))
+            context.check_hostname = False  # the name is the SPIFFE ID
+            context.verify_mode = ssl.CERT_NONE  # the handshake shows possession; the path is ours to judge
     return context
 
 
-def _answer(connection: http.client.HTTPSConnection, deadline: float) -> bytes | str:
+def _answer(connection: http.client.HTTPSConnection) -> bytes | str:
     response = connection.getresponse()
     if response.status in _REDIRECTS:
         location = response.getheader("Location")
@@ -150,21 +162,11 @@ def _answer(connection: http.client.HTTPSConnection, deadline: float) -> bytes |
             return location
     if response.status != 200 or response.getheader("Content-Encoding", "identity") != "identity":
         raise http.client.HTTPException("not a document")
-    parts: list[bytes] = []
+    found = bytearray()
     while chunk := response.read1(65_536):
-        parts.append(chunk)
-        if sum(map(len, parts)) > BUNDLE_BYTES_MAX:
+        found += chunk
+        if len(found) > BUNDLE_BYTES_MAX:
             raise Refused("bundle_too_large")
-        left = _left(deadline)
-        if connection.sock is not None:  # it is given to the response when the server closes
-            connection.sock.settimeout(left)
     if response.length:
         raise http.client.IncompleteRead(b"")
-    return b"".join(parts)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+    return bytes(found)

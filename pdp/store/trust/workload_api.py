@@ -72,7 +72,7 @@ class WorkloadApi:
         self._x509: X509State | None = None
         self._tokens: TokenState | None = None
         self._retrieved_us = 0
-        self._silent: dict[str, int] = {}  # streams that are down, and until when what they said may be relied on
+        self._silent: dict[str, int] = {}  # streams in doubt, and until when what they said may be relied on
         self._channel: Any = None
         self._calls: dict[str, Any] = {}
         self._threads: list[threading.Thread] = []
@@ -145,11 +145,14 @@ class WorkloadApi:
     def _follow(self, name: str, call: Callable[[], Any], take: Callable[[Any], None]) -> None:
         backoff_s = _BACKOFF_S
         while not self._closing.is_set():
+            taken = False
             try:
                 self._calls[name] = stream = call()
                 for message in _until_closed(stream, self._closing):
-                    backoff_s = _BACKOFF_S
-                    self._take(name, take, message)
+                    taken = self._take(name, take, message)
+                    if not taken:  # what is wrong only now, as by the clock, is told again to who asks again
+                        stream.cancel()
+                        break
                 status = grpc.StatusCode.UNAVAILABLE
             except grpc.RpcError as error:
                 status = _status(error)
@@ -157,15 +160,22 @@ class WorkloadApi:
                 status = grpc.StatusCode.CANCELLED
             if self._closing.is_set() or not self._lost(name, status):
                 return
+            if taken:
+                backoff_s = _BACKOFF_S
             self._closing.wait(backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
 
-    def _take(self, name: str, take: Callable[[Any], None], message: Any) -> None:
-        """A message is taken whole; one that is wrong is discarded, and what was known stays."""
+    def _take(self, name: str, take: Callable[[Any], None], message: Any) -> bool:
+        """A message is taken whole; one that is wrong is discarded, and what was known stays. Whether it was taken."""
         try:
             take(message)
-        except Refused as refused:
+        except (Refused, PdpError) as refused:  # a bundle, or the clock
             self._report(Event(name, refused.code, str(refused)))
+        except Exception as fault:  # noqa: BLE001  # a thread that ended would leave what it said fresh for ever
+            self._report(Event(name, "fault", type(fault).__name__))
+        else:
+            return True
+        return False
 
     def _lost(self, name: str, status: grpc.StatusCode) -> bool:
         """What the end of a stream means for what we hold, and whether to try again."""
@@ -176,10 +186,19 @@ class WorkloadApi:
                 self._silent.clear()
                 self._trust.replace_source(SOURCE, ())
             return True
-        with self._lock:
-            bound_us = self._silent.setdefault(name, self._clock() + self._stale_us)
-            self._trust.bound_source(SOURCE, bound_us)
+        self._doubt(name)
         return status is not grpc.StatusCode.INVALID_ARGUMENT
+
+    def _doubt(self, name: str) -> None:
+        """A stream is down, or says what cannot be taken: what it said before is relied on for a while, and no longer."""
+        try:
+            now = self._clock()
+        except PdpError as problem:  # the next attempt that fails asks it again
+            self._report(Event(name, problem.code, str(problem)))
+            return
+        with self._lock:
+            bound_us = self._silent.setdefault(name, now + self._stale_us)
+            self._trust.bound_source(SOURCE, bound_us)
 
     # ---- what a message changes
 

@@ -21,6 +21,7 @@ from pdp.identity import (
     trust_domain_of,
     verify_x509_svid,
 )
+from pdp.identity.bundles import refuse_many
 from pdp.tokens.keys import TokenKey
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
@@ -53,25 +54,27 @@ def read_x509_message(message: Any, now: int, options: Options) -> X509State:
     """An X509SVIDResponse."""
     if not message.svids:
         raise Refused("update_incomplete", "svids")
-    authorities: dict[str, tuple[x509.Certificate, ...]] = {}
-    raw_of: dict[str, bytes] = {}
+    certificates_in = _certificates(message)
+    bundles: dict[str, bytes] = {}
+    trusts: dict[str, TrustStore] = {}
     own = []
     for told in message.svids:
         for name in ("spiffe_id", "x509_svid", "x509_svid_key", "bundle"):
             if not getattr(told, name):
                 raise Refused("update_incomplete", name)
-        certificates = _certificates(told.bundle)
-        svid = _own(told, certificates, now, options)
-        domain = svid.id.trust_domain
-        if raw_of.setdefault(domain, told.bundle) != told.bundle:
+        domain = told.spiffe_id.removeprefix("spiffe://").partition("/")[0]
+        if bundles.setdefault(domain, told.bundle) != told.bundle:
             raise Refused("update_incomplete", "two bundles for one domain")
-        authorities[domain] = certificates
-        own.append(svid)
+        if domain not in trusts:
+            bundle = make_bundle(domain, "message", now, certificates=certificates_in[told.bundle])
+            trusts[domain] = TrustStore().with_bundle(bundle)
+        own.append(_own(told, trusts[domain], now, options))
     for name, raw in message.federated_bundles.items():
         federated = _domain(name)
-        if federated in raw_of:
+        if federated in bundles:
             raise Refused("update_incomplete", "two bundles for one domain")
-        authorities[federated] = _certificates(raw)
+        bundles[federated] = raw
+    authorities = {domain: certificates_in[raw] for domain, raw in bundles.items()}
     return X509State(tuple(own), authorities, _revocation_lists(message.crl))
 
 
@@ -79,13 +82,19 @@ def read_tokens_message(message: Any) -> TokenState:
     """A JWTBundlesResponse."""
     if not message.bundles:
         raise Refused("update_incomplete", "bundles")
-    return TokenState({_domain(name): read_token_keys(raw)[0] for name, raw in message.bundles.items()})
+    refuse_many(len(message.bundles))
+    found: dict[str, Mapping[str, TokenKey]] = {}
+    for name, raw in message.bundles.items():
+        domain = _domain(name)
+        if domain in found:
+            raise Refused("update_incomplete", "two bundles for one domain")
+        found[domain] = read_token_keys(raw)[0]
+        refuse_many(sum(map(len, found.values())))
+    return TokenState(found)
 
 
-def _own(told: Any, authorities: Sequence[x509.Certificate], now: int, options: Options) -> OwnSvid:
+def _own(told: Any, trust: TrustStore, now: int, options: Options) -> OwnSvid:
     chain = split_der(told.x509_svid)
-    domain = told.spiffe_id.removeprefix("spiffe://").partition("/")[0]
-    trust = TrustStore().with_bundle(make_bundle(domain, "message", now, certificates=authorities))
     verified = verify_x509_svid(chain, trust, now, options)
     if str(verified.id) != told.spiffe_id:
         raise Refused("update_incomplete", "spiffe_id is not that of the certificate")
@@ -104,9 +113,18 @@ def _is_key_of(raw: bytes, leaf: bytes) -> bool:
     return own.public_bytes(*form) == shown.public_bytes(*form)
 
 
-def _certificates(raw: bytes) -> tuple[x509.Certificate, ...]:
+def _certificates(message: Any) -> Mapping[bytes, tuple[x509.Certificate, ...]]:
+    """The bundles of a message, each text of them read once; that there are not too many is known before one is read."""
+    refuse_many(len(message.svids) + len(message.federated_bundles) + len(message.crl))
+    split: dict[bytes, tuple[bytes, ...]] = {}
+    count = 0
+    for raw in (*(told.bundle for told in message.svids), *message.federated_bundles.values()):
+        if raw not in split:
+            split[raw] = split_der(raw)
+            count += len(split[raw])
+            refuse_many(count)
     try:
-        return tuple(x509.load_der_x509_certificate(der) for der in split_der(raw))
+        return {raw: tuple(map(x509.load_der_x509_certificate, each)) for raw, each in split.items()}
     except _UNREADABLE:
         pass
     raise Refused("certificate_malformed")

@@ -85,6 +85,7 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("record_missing", edit(lambda d: d.pop("record"))),
     ("store_missing", edit(lambda d: d.pop("store"))),
     ("witness_beside", edit(lambda d: d["store"].pop("witness"))),  # type: ignore[index]
+    ("witness_beside", edit(lambda d: d["store"].update(witness="grants.witness"))),  # type: ignore[attr-defined]
     ("witness_beside", edit(lambda d: d["store"].update(witness="store/witness"))),  # type: ignore[index]
     ("no_gates", edit(lambda d: d.pop("peps"))),
 ]

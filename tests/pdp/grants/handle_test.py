@@ -194,6 +194,10 @@ CASES: dict[str, tuple[str, Callable[[], Any]]] = {
     "read in another environment": ("audience_wrong", lambda: read(names=Names(NAMES.issuer, "staging.test"))),
     "at its end": ("token_expired", lambda: read(now=GRANT.ends)),
     "before its beginning": ("token_not_yet_valid", lambda: read(now=NOW - 1)),
+    "Finding F4: lives too long with an iat ahead": (
+        "lifetime_too_long",
+        lambda: read(handle_with({"iat": NOW // SECOND + 3601, "exp": NOW // SECOND + 7200})),
+    ),
     "lives too long": ("lifetime_too_long", lambda: read(handle_with({"exp": NOW // SECOND + 3601}))),
     **{
         f"without {name}": ("handle_claims_wrong", lambda name=name: read(handle_without(name)))

@@ -141,6 +141,10 @@ CASES: dict[str, tuple[str, Callable[[], Any]]] = {
     "not yet": ("token_not_yet_valid", lambda: verify(claims(nbf=NOW_S + 1))),
     "nbf a text": ("not_before_malformed", lambda: verify(claims(nbf="1"))),
     "iat true": ("issued_at_malformed", lambda: verify(claims(iat=True))),
+    "Finding F4: lives for years, from an iat ahead": (
+        "lifetime_too_long",
+        lambda: verify(claims(iat=NOW_S + 10**8, exp=NOW_S + 10**8 + 300)),
+    ),
     "lives too long": ("lifetime_too_long", lambda: verify(claims(exp=NOW_S + 3601))),
     "no aud": ("audience_missing", lambda: verify(claims(aud=None))),
     "aud a number": ("audience_malformed", lambda: verify(claims(aud=1))),

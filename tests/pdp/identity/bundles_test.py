@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdp.grants.people_keys import read_key_set
 from pdp.identity import (
     NEVER,
     Options,
@@ -23,6 +24,7 @@ from pdp.identity import (
     read_jwks,
     read_pem,
     read_token_keys,
+    split_der,
     stale_after_us,
     verify_jwt_svid,
     verify_x509_svid,
@@ -37,6 +39,7 @@ from tests.pdp.identity.world import (
     ID,
     KEY,
     NOW,
+    ROCA_KEY,
     RSA_KEY,
     SECOND,
     WEAK_KEY,
@@ -46,6 +49,25 @@ from tests.pdp.identity.world import (
     refused,
 )
 
+
+def _map_of(domains: int, keys: int) -> bytes:
+    return json.dumps({"trust_domains": {f"d{n}": {"keys": [{"kty": "x"}] * keys} for n in range(domains)}}).encode()
+
+
+def _root_of_size(left: int) -> dict[str, Any]:
+    """An authority whose DER leaves so many bytes over in base64: the size of a signature is chance."""
+    roots = (domain().root for _ in range(500))
+    return authority_jwk(next(r.certificate for r in roots if len(r.der) % 3 == left))
+
+
+def _loose(text: str) -> str:
+    """The same bytes, spelled with other bits left over at the end."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    bare = text.rstrip("=")
+    return bare[:-1] + alphabet[alphabet.index(bare[-1]) ^ 1] + text[len(bare) :]
+
+
+WHOLE_ROOT, ODD_ROOT = _root_of_size(0), _root_of_size(1)
 ORIGIN = Origin("test", NOW)
 ROOT = authority_jwk(WORLD.root.certificate)
 TOKEN = public_jwk(WORLD.token_key, use="jwt-svid", kid="t1")
@@ -74,6 +96,18 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "not JSON": ("bundle_malformed", lambda: read_jwks(DOMAIN, b"{", ORIGIN)),
     "a list": ("bundle_malformed", lambda: read_jwks(DOMAIN, b"[]", ORIGIN)),
     "5 MB": ("bundle_too_large", lambda: read_jwks(DOMAIN, b" " * (5 << 20), ORIGIN)),
+    "Finding F12: many keys": ("bundle_too_large", lambda: jwks(*[{"kty": "x"}] * 1001)),
+    "Finding F12: many certificates in PEM": (
+        "bundle_too_large",
+        lambda: read_pem(DOMAIN, b"-----BEGIN X\n" * 1001, ORIGIN),
+    ),
+    "Finding F12: many certificates in DER": ("bundle_too_large", lambda: split_der(b"\x30\x00" * 1001)),
+    "Finding F12: many keys of several domains": ("bundle_too_large", lambda: read_bundle_map(_map_of(2, 500), ORIGIN)),
+    "Finding F12: many domains": ("bundle_too_large", lambda: read_bundle_map(_map_of(1001, 0), ORIGIN)),
+    "Finding F12: many keys of the Workload API": (
+        "bundle_too_large",
+        lambda: read_token_keys(bundle_document([{"kty": "x"}] * 1001)),
+    ),
     "a name twice": ("bundle_duplicate_name", lambda: read_jwks(DOMAIN, b'{"keys":[],"keys":[]}', ORIGIN)),
     "not a domain": ("bundle_wrong_domain", lambda: read_jwks("A/b", b'{"keys":[]}', ORIGIN)),
     "no keys": ("bundle_without_keys", lambda: read_jwks(DOMAIN, b"{}", ORIGIN)),
@@ -87,6 +121,19 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "two in x5c": ("bundle_extra_certificates", lambda: jwks({**ROOT, "x5c": ROOT["x5c"] * 2})),
     "x5c no certificate": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": ["AAAA"]})),
     "x5c in base64url": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": ["-_-_"]})),
+    "Finding F13: x5c with padding too long": (
+        "bundle_bad_certificate",
+        lambda: jwks({**WHOLE_ROOT, "x5c": [WHOLE_ROOT["x5c"][0] + "="]}),
+    ),
+    "Finding F13: x5c with bits left over": (
+        "bundle_bad_certificate",
+        lambda: jwks({**ODD_ROOT, "x5c": [_loose(ODD_ROOT["x5c"][0])]}),
+    ),
+    "Finding F13: a key with bits left over": ("bundle_bad_key", lambda: jwks({**TOKEN, "x": _loose(TOKEN["x"])})),
+    "Finding F8: a key of the flawed generator": (
+        "bundle_bad_key",
+        lambda: jwks(public_jwk(ROCA_KEY, use="jwt-svid", kid="k")),
+    ),
     "x5c a text": ("bundle_bad_certificate", lambda: jwks({**ROOT, "x5c": "AAAA"})),
     "x5c of another key": (
         "bundle_bad_certificate",
@@ -134,6 +181,10 @@ IGNORED: dict[str, tuple[dict[str, Any], str]] = {
     "no use": (without(TOKEN, "use"), "unknown use"),
     "use in upper case": ({**TOKEN, "use": "JWT-SVID"}, "unknown use"),
     "use sig": ({**TOKEN, "use": "sig"}, "unknown use"),
+    "Finding F8: key_ops for encryption": ({**TOKEN, "key_ops": ["encrypt"]}, "key_ops without verify"),
+    "Finding F8: key_ops for decryption": ({**TOKEN, "key_ops": ["decrypt", "wrapKey"]}, "key_ops without verify"),
+    "Finding F8: key_ops a text": ({**TOKEN, "key_ops": "verify"}, "key_ops without verify"),
+    "Finding F8: key_ops of an authority": ({**ROOT, "key_ops": ["encrypt"]}, "key_ops without verify"),
     "Ed25519 for tokens": ({**TOKEN, "kty": "OKP"}, "kty is not for tokens"),
     "no x5c": (without(ROOT, "x5c"), "no x5c"),
     "empty x5c": ({**ROOT, "x5c": []}, "no x5c"),
@@ -165,6 +216,21 @@ def test_other_forms() -> None:
     assert keys.keys() == {"t1", "w1"}  # the channel says what they are for
 
 
+@pytest.mark.parametrize("members", [{"use": "enc"}, {"use": None}, {"key_ops": ["encrypt"]}, {"use": "sig", "key_ops": []}])
+def test_a_key_for_something_else_signs_nothing_wherever_it_comes_from(members: dict[str, Any]) -> None:
+    """Finding F8: one function judges keys of bundles, of the Workload API, and of issuers of people."""
+    entry = {**without(TOKEN, "use"), **members}
+    keys, left_out = read_token_keys(bundle_document([entry]))
+    assert (len(keys), len(left_out)) == (0, 1)
+    assert not read_key_set(bundle_document([entry]), {"ES256"})
+
+
+def test_an_authority_of_the_flawed_generator_is_left_out() -> None:
+    """Finding F8."""
+    found = jwks(without(authority_jwk(domain(root=ROCA_KEY).root.certificate), "n", "e"))
+    assert [o.why for o in found.left_out] == ["not_an_authority: weak_issuer"]
+
+
 def test_authorities_of_other_kinds_of_key() -> None:
     for made in (RSA_KEY, ED_KEY):
         d = domain(root=made)
@@ -188,8 +254,24 @@ def at(retrieved: int, *entries: dict[str, Any], source: str = "test", **members
 
 CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
     "rollback": ("bundle_rollback", lambda: store(at(1, ROOT, spiffe_sequence=2), at(2, ROOT, spiffe_sequence=1))),
+    "Finding F9: the number is gone": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, ROOT), at(3, ROOT, spiffe_sequence=4)),
+    ),
+    "Finding F9: back to a lower number, after one that was emptied without any": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2), at(3, ROOT, spiffe_sequence=4)),
+    ),
+    "Finding F9: emptied without a number": (
+        "bundle_revoked",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2)).bundle_for(DOMAIN, NOW),
+    ),
+    "Finding F9: the number is gone, emptied": (
+        "bundle_rollback",
+        lambda: store(at(1, ROOT, spiffe_sequence=5), at(2, spiffe_sequence=6), at(3, ROOT)),
+    ),
     "older": ("bundle_older", lambda: store(at(2, ROOT), at(1, ROOT))),
-    "older without number": ("bundle_older", lambda: store(at(2, ROOT, spiffe_sequence=1), at(1, ROOT))),
+    "older with a first number": ("bundle_older", lambda: store(at(2, ROOT), at(1, ROOT, spiffe_sequence=1))),
     "other source": ("bundle_of_other_source", lambda: store(at(1, ROOT), at(2, ROOT, source="other"))),
     "none": ("no_bundle", lambda: store().bundle_for(DOMAIN, NOW)),
     "emptied": ("bundle_revoked", lambda: store(at(1, ROOT), at(2)).bundle_for(DOMAIN, NOW)),
@@ -217,8 +299,8 @@ def test_versions_and_epochs() -> None:
     again = first.with_bundle(at(2, TOKEN, ROOT, spiffe_sequence=9))
     assert again.bundles[DOMAIN].version == first.bundles[DOMAIN].version
     assert (first.epoch, again.epoch) == (1, 1)
-    for changed in (at(3, ROOT), at(3, {**TOKEN, "kid": "x"}, ROOT), at(3, {**TOKEN, "alg": "ES256"}, ROOT), at(3)):
-        after = again.with_bundle(changed)
+    for entries in ([ROOT], [{**TOKEN, "kid": "x"}, ROOT], [{**TOKEN, "alg": "ES256"}, ROOT], []):
+        after = again.with_bundle(at(3, *entries, spiffe_sequence=9))
         assert after.epoch == 2
         assert after.bundles[DOMAIN].version != first.bundles[DOMAIN].version
     assert again.without(DOMAIN).epoch == 2

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pdp.errors import PdpError
-from pdp.identity import NEVER, Refused, TrustStore, parse_workload_id
-from pdp.identity.dev.certificates import changed
+from pdp.identity import NEVER, Origin, Refused, TrustStore, make_bundle, parse_workload_id, read_jwks
+from pdp.identity.dev.certificates import changed, revocation_list
 from pdp.identity.dev.domain import DevDomain, make_domain
 from pdp.identity.dev.malformed_svids import SvidShape
 from pdp.store.dev_domain import private_pem
 from pdp.store.trust import EndpointSource, FileSource, SpiffeServer, Trust, WebServer, refresh
-from tests.pdp.identity.world import HOUR, SECOND, key, refused
+from tests.pdp.identity.world import HOUR, ROCA_KEY, SECOND, key, outcome, refused
 
 #: OpenSSL asks the real clock, so here it is the start of everything.
 NOW = time.time_ns() // 1000
@@ -107,8 +109,6 @@ def spiffe(tmp_path: Path) -> Iterator[Endpoint]:
 
 def stored() -> TrustStore:
     """The partner's bundle as an operator put it there first."""
-    from pdp.identity import Origin, read_jwks
-
     return TrustStore().with_bundle(read_jwks("partner.test", PARTNER.bundle_document(), Origin("first", NOW)))
 
 
@@ -156,11 +156,31 @@ WRONG_SERVERS: dict[str, tuple[str, Callable[[SvidShape], SvidShape]]] = {
         lambda s: SvidShape(changed(s.leaf, usage=frozenset({"digital_signature", "key_cert_sign"})), s.intermediate),
     ),
     "intermediate no ca": (
-        "endpoint_wrong_server",
+        "issuer_not_ca",
         lambda s: SvidShape(s.leaf, changed(s.intermediate, is_ca=False, path_length=None)),
     ),
+    "Finding F15: intermediate of another domain": (
+        "issuer_of_other_domain",
+        lambda s: SvidShape(s.leaf, changed(s.intermediate, uris=("spiffe://other.test",))),
+    ),
+    "Finding F15: intermediate with the ID of a workload": (
+        "issuer_with_workload_id",
+        lambda s: SvidShape(s.leaf, changed(s.intermediate, uris=("spiffe://partner.test/ca",))),
+    ),
+    "Finding F15: intermediate that may not sign": (
+        "issuer_may_not_sign",
+        lambda s: SvidShape(s.leaf, changed(s.intermediate, usage=frozenset({"crl_sign"}))),
+    ),
+    "another domain in the leaf": (
+        "no_bundle",
+        lambda s: SvidShape(changed(s.leaf, uris=("spiffe://other.test/bundles",)), s.intermediate),
+    ),
+    "for clients only": (
+        "wrong_extended_usage",
+        lambda s: SvidShape(changed(s.leaf, extended_usage=(ExtendedKeyUsageOID.CLIENT_AUTH,)), s.intermediate),
+    ),
     "expired": (
-        "endpoint_wrong_server",
+        "expired",
         lambda s: SvidShape(changed(s.leaf, not_before_us=NOW - 2 * HOUR, not_after_us=NOW - HOUR), s.intermediate),
     ),
 }
@@ -178,7 +198,41 @@ def test_https_spiffe_of_the_same_name_with_other_keys(tmp_path: Path) -> None:
     impostor = make_domain("partner.test", key(), key(), key(), NOW, HOUR)
     with serving(tmp_path / "s", *svid(of=impostor)) as endpoint:
         source = EndpointSource("partner.test", endpoint.url(), SERVER)
-        refused("endpoint_wrong_server", lambda: source.read(stored(), NOW))
+        refused("untrusted_issuer", lambda: source.read(stored(), NOW))
+        assert endpoint.asked == []
+
+
+def test_https_spiffe_of_another_domain_under_the_same_name(tmp_path: Path) -> None:
+    """Finding F15: an SVID of the configured ID below the authority of another domain that is trusted, too."""
+    other = make_domain("other.test", key(), key(), key(), NOW, HOUR)
+    both = stored().with_bundle(read_jwks("other.test", other.bundle_document(), Origin("test", NOW)))
+    with serving(tmp_path / "s", *svid(of=other)) as endpoint:
+        source = EndpointSource("partner.test", endpoint.url(), SERVER)
+        refused("untrusted_issuer", lambda: source.read(both, NOW))
+        assert endpoint.asked == []
+
+
+def test_https_spiffe_with_a_certificate_that_is_revoked(tmp_path: Path) -> None:
+    """Finding F15: lists of the domain are asked here, too."""
+    chain, private = svid()
+    serial = x509.load_der_x509_certificate(chain[0]).serial_number
+    with serving(tmp_path / "s", chain, private) as endpoint:
+        source = EndpointSource("partner.test", endpoint.url(), SERVER)
+        for serials, code in (({}, ""), ({serial: NOW}, "certificate_revoked")):
+            crl = revocation_list(PARTNER.intermediate, serials, NOW - HOUR, NOW + HOUR)
+            made = make_bundle("partner.test", "test", NOW, certificates=[PARTNER.root.certificate], revocation_lists=[crl])
+            trust = TrustStore().with_bundle(made)
+            assert outcome(lambda trust=trust: source.read(trust, NOW))[0] == code
+        assert len(endpoint.asked) == 1
+
+
+def test_https_spiffe_with_keys_that_are_too_weak(tmp_path: Path) -> None:
+    """Finding F15: X-11 for the issuer of a server."""
+    weak = make_domain("partner.test", key(), ROCA_KEY, key(), NOW, HOUR)
+    trust = TrustStore().with_bundle(read_jwks("partner.test", weak.bundle_document(), Origin("test", NOW)))
+    with serving(tmp_path / "s", *svid(of=weak)) as endpoint:
+        refused("weak_issuer", lambda: EndpointSource("partner.test", endpoint.url(), SERVER).read(trust, NOW))
+        assert endpoint.asked == []
 
 
 def test_redirects_are_followed_and_forgotten(web: Endpoint, tmp_path: Path) -> None:
@@ -198,14 +252,22 @@ def test_redirects_elsewhere_are_refused(location: str, web: Endpoint, tmp_path:
     refused("endpoint_not_https", lambda: web_source(web, tmp_path, "/moved").read(TrustStore(), NOW))
 
 
-def test_a_redirect_leads_to_the_same_server_identity(tmp_path: Path, spiffe: Endpoint) -> None:
+def test_a_redirect_to_another_server_is_not_followed(tmp_path: Path, spiffe: Endpoint) -> None:
     with serving(
         tmp_path / "other", *svid(lambda s: SvidShape(changed(s.leaf, uris=(SERVER_ID + "x",)), s.intermediate))
     ) as other:
         spiffe.answers["/moved"] = (302, {"Location": other.url()}, b"")
         source = EndpointSource("partner.test", spiffe.url("/moved"), SERVER)
-        refused("endpoint_wrong_server", lambda: source.read(stored(), NOW))
+        refused("endpoint_left_host", lambda: source.read(stored(), NOW))
         assert other.asked == []
+
+
+@pytest.mark.parametrize("location", ["https://127.0.0.1:{port}/bundle", "https://localhost/", "//other.test/bundle"])
+def test_a_redirect_never_leaves_its_host(location: str, web: Endpoint, tmp_path: Path) -> None:
+    """Finding F15: a host that answers for others could choose whom we ask."""
+    web.answers["/moved"] = (302, {"Location": location.format(port=web.port)}, b"")
+    refused("endpoint_left_host", lambda: web_source(web, tmp_path, "/moved").read(TrustStore(), NOW))
+    assert web.asked == ["/moved"]
 
 
 def test_redirects_end(web: Endpoint, tmp_path: Path) -> None:

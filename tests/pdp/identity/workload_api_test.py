@@ -22,6 +22,7 @@ from pdp.errors import PdpError  # noqa: E402
 from pdp.identity import NEVER, Refused, TrustStore, verify_jwt_svid, verify_x509_svid  # noqa: E402
 from pdp.identity.dev.certificates import revocation_list  # noqa: E402
 from pdp.identity.dev.domain import DevDomain  # noqa: E402
+from pdp.identity.dev.tokens import bundle_document, public_jwk  # noqa: E402
 from pdp.store.trust import Trust  # noqa: E402
 from pdp.store.trust.workload_api import SOURCE, Event, WorkloadApi, socket_from_environment  # noqa: E402
 from tests.pdp.identity.world import AUDIENCE, DOMAIN, HOUR, ID, KEY, NOW, SECOND, WORLD, domain, key, refused  # noqa: E402
@@ -204,6 +205,11 @@ def test_an_emptied_federated_bundle_revokes(stage: Stage) -> None:
     refused("bundle_revoked", lambda: store.bundle_for("partner.test", NOW))
 
 
+def _keys(count: int, of: str = "") -> bytes:
+    entry = public_jwk(KEY, use="jwt-svid")
+    return bundle_document({**entry, "kid": f"{of}{n}"} for n in range(count))
+
+
 OTHER_KEY = key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 DISCARDED: dict[str, tuple[str, str, Any]] = {
@@ -229,6 +235,33 @@ DISCARDED: dict[str, tuple[str, str, Any]] = {
     "bundle cut off": ("x509", "certificate_malformed", x509_message(own_svid(bundle=WORLD.root.der[:-1]))),
     "federated name": ("x509", "bundle_wrong_domain", x509_message(federated={"spiffe://A/b": PARTNER.root.der})),
     "revocation list": ("x509", "revocation_list_unsigned", x509_message(crl=(b"junk",))),
+    "Finding F12: many certificates": (
+        "x509",
+        "bundle_too_large",
+        x509_message(federated={f"d{n}.test": bytes([0x30, 2, 5, n]) * 500 for n in range(3)}),
+    ),
+    "Finding F12: many svids": ("x509", "bundle_too_large", x509_message(*[own_svid()] * 1001)),
+    "Finding F12: many lists": ("x509", "bundle_too_large", x509_message(crl=(b"",) * 1001)),
+    "a domain twice": (
+        "x509",
+        "update_incomplete",
+        x509_message(federated={"partner.test": PARTNER.root.der, "spiffe://partner.test": PARTNER.root.der}),
+    ),
+    "Finding F12: many token bundles": (
+        "jwt",
+        "bundle_too_large",
+        jwt_message(**{f"d{n}_test": b"{}" for n in range(1001)}),
+    ),
+    "Finding F12: many token keys": (
+        "jwt",
+        "bundle_too_large",
+        jwt_message(a_test=_keys(600, "a"), b_test=_keys(600, "b")),
+    ),
+    "a token bundle twice": (
+        "jwt",
+        "update_incomplete",
+        pb.JWTBundlesResponse(bundles={"a.test": _keys(1), "spiffe://a.test": _keys(1)}),
+    ),
     "no token bundles": ("jwt", "update_incomplete", pb.JWTBundlesResponse()),
     "token bundle broken": ("jwt", "bundle_malformed", jwt_message(dev_test=b"{")),
     "token bundle without keys": ("jwt", "bundle_without_keys", jwt_message(dev_test=b"{}")),
@@ -243,8 +276,14 @@ def test_a_message_that_is_wrong_is_discarded_and_told(name: str, stage: Stage) 
     getattr(stage.agent, stream).put(message)
     event = stage.event(code)
     assert (event.stream, event.message.startswith(code)) == (stream, True)
-    assert stage.trust.current is before
+    bound = NOW + 900 * SECOND  # as with a file that is spoiled
+    after = stage.trust.wait(lambda s: {b.fresh_until_us for b in s.bundles.values()} == {bound})
+    assert {d: b.version for d, b in after.bundles.items()} == {d: b.version for d, b in before.bundles.items()}
     assert stage.api.own == own
+    with stage.agent.called:  # it is told again to who asks again
+        assert stage.agent.called.wait_for(lambda: [n for n, _ in stage.agent.calls].count(stream) >= 2, WAIT_S)
+    getattr(stage.agent, stream).put({"x509": x509_message, "jwt": jwt_message}[stream]())
+    stage.trust.wait(lambda s: {b.fresh_until_us for b in s.bundles.values()} == {NEVER})
 
 
 def test_a_denial_drops_everything(stage: Stage) -> None:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pdp.identity import NEVER, REFUSALS, Origin, Refused, TrustStore, read_jwks
 from pdp.identity.dev.domain import DevDomain, make_domain
+from tests.pdp.tokens.flawed_keys import flawed_rsa_key
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -26,6 +27,7 @@ def key() -> ec.EllipticCurvePrivateKey:
 KEY = key()
 WEAK_KEY = rsa.generate_private_key(65537, 1024)
 RSA_KEY = rsa.generate_private_key(65537, 2048)
+ROCA_KEY = flawed_rsa_key(1)
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +34,7 @@ from pdp.identity import (
 from pdp.identity.dev.certificates import Authority, ca_shape, changed, issue, revocation_list, self_signed
 from pdp.identity.dev.malformed_svids import MALFORMED_SVIDS
 from pdp.identity.dev.tokens import bundle_document
+from pdp.identity.revocation import not_revoked_until
 from tests.pdp.identity.world import (
     DOMAIN,
     ED_KEY,
@@ -46,6 +49,7 @@ from tests.pdp.identity.world import (
     WORLD,
     domain,
     key,
+    outcome,
     refused,
     trusting,
 )
@@ -288,6 +292,123 @@ def test_revocation_lists_are_enforced() -> None:
     refused("revocation_list_unsigned", lambda: verify(trust=crls(forged)))
     unrelated = revocation_list(self_signed(ca_shape("x", DOMAIN, NOW, NOW + HOUR), KEY), {}, NOW, NOW + 1)
     assert verify(trust=crls(unrelated))
+
+
+def of_intermediate(
+    *extra: tuple[x509.ExtensionType, bool], begins: int = NOW - HOUR, ends: int = NOW + HOUR, revokes: bool = False
+) -> x509.CertificateRevocationList:
+    return revocation_list(WORLD.intermediate, {serial(GOOD[0]): NOW} if revokes else {}, begins, ends, extra)
+
+
+def point(**members: Any) -> tuple[x509.ExtensionType, bool]:
+    """An IssuingDistributionPoint, unrestricted but for these."""
+    open_to_all = {
+        "full_name": None,
+        "relative_name": None,
+        "only_contains_user_certs": False,
+        "only_contains_ca_certs": False,
+        "only_some_reasons": None,
+        "indirect_crl": False,
+        "only_contains_attribute_certs": False,
+    }
+    return x509.IssuingDistributionPoint(**{**open_to_all, **members}), True
+
+
+_SHA256_WITH_RSA, _SHA1_WITH_RSA = (bytes.fromhex(f"2a864886f70d0101{end}") for end in ("0b", "05"))
+_UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
+_DELTA = (x509.DeltaCRLIndicator(1), True)
+_AT = [x509.UniformResourceIdentifier("http://crl.test/1")]
+
+PARTIAL: dict[str, tuple[x509.ExtensionType, bool]] = {
+    "for authorities only": point(only_contains_ca_certs=True),
+    "for leaves only": point(only_contains_user_certs=True),
+    "for attributes only": point(only_contains_attribute_certs=True),
+    "some reasons only": point(only_some_reasons=frozenset({x509.ReasonFlags.key_compromise})),
+    "of other issuers, too": point(indirect_crl=True, full_name=_AT),
+    "one piece of several": point(full_name=_AT),
+    "a delta": _DELTA,
+    "a delta that says so in passing": (x509.DeltaCRLIndicator(1), False),
+    "critical in something unknown": (_UNKNOWN, True),
+}
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_list_of_a_part_can_only_revoke(name: str) -> None:
+    """Finding F7: each counted as whole and fresh."""
+    extension = PARTIAL[name]
+    partial = of_intermediate(extension, ends=NOW + HOUR // 2)
+    refused("revocation_list_partial", lambda: verify(trust=crls(partial)))
+    refused("revocation_list_partial", lambda: verify(trust=crls(partial), require_fresh_revocation_list=False))
+    assert verify(trust=crls(partial, of_intermediate())).not_after_us == verify(trust=crls(of_intermediate())).not_after_us
+    refused("revocation_list_stale", lambda: verify(trust=crls(partial, of_intermediate(ends=NOW - 1))))
+    refused("certificate_revoked", lambda: verify(trust=crls(of_intermediate(), of_intermediate(extension, revokes=True))))
+
+
+def test_what_does_not_restrict_a_list() -> None:
+    for extension in ((x509.CRLNumber(7), False), (_UNKNOWN, False)):
+        assert verify(trust=crls(of_intermediate(extension)))
+
+
+def test_one_piece_of_a_list_is_whole_for_those_that_name_it() -> None:
+    shape = WORLD.shape(ID, NOW, HOUR)
+    for named, code in ((_AT, ""), ([x509.UniformResourceIdentifier("http://crl.test/2")], "revocation_list_partial")):
+        points = x509.CRLDistributionPoints([x509.DistributionPoint(named, None, None, None)])
+        chain = WORLD.issue(replace(shape, leaf=changed(shape.leaf, extra=((points, False),))), KEY.public_key())
+        trust = crls(of_intermediate(point(full_name=_AT)))
+        assert outcome(lambda chain=chain, trust=trust: verify(chain, trust))[0] == code
+
+
+def test_a_list_that_is_not_in_force_yet() -> None:
+    """Finding F7: thisUpdate ahead."""
+    ahead = of_intermediate(begins=NOW + 60 * SECOND)
+    refused("revocation_list_ahead", lambda: verify(trust=crls(ahead)))
+    refused("revocation_list_ahead", lambda: verify(trust=crls(ahead), require_fresh_revocation_list=False))
+    refused("revocation_list_stale", lambda: verify(trust=crls(ahead, of_intermediate(ends=NOW - 1))))
+    assert verify(trust=crls(ahead), not_before_leeway_us=60 * SECOND)
+    refused("certificate_revoked", lambda: verify(trust=crls(of_intermediate(begins=NOW + HOUR // 2, revokes=True))))
+
+
+def test_a_list_of_an_issuer_that_may_not_sign_lists() -> None:
+    """Finding F7: keyUsage without cRLSign."""
+    shape = WORLD.shape(ID, NOW, HOUR)
+    shape = replace(shape, intermediate=changed(shape.intermediate, usage=frozenset({"key_cert_sign"})))
+    chain = WORLD.issue(shape, KEY.public_key())
+    assert verify(chain, crls())
+    refused("issuer_may_not_sign_lists", lambda: verify(chain, crls(of_intermediate())))
+
+
+def test_a_list_that_is_signed_weakly() -> None:
+    """As with certificates; the library knows no list that is signed with SHA-1."""
+    issuer = domain(intermediate=RSA_KEY).intermediate
+    leaf = x509.load_der_x509_certificate(GOOD[0])
+    good = revocation_list(issuer, {}, NOW - HOUR, NOW + HOUR)
+    told = good.tbs_certlist_bytes.replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)
+    signature = RSA_KEY.sign(told, PKCS1v15(), hashes.SHA1())
+    raw = good.public_bytes(Encoding.DER).replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)
+    weak = x509.load_der_x509_crl(raw[: -len(signature)] + signature)
+    assert not_revoked_until(leaf, issuer.certificate, [good], NOW, Options()) == NOW + HOUR
+    refused("revocation_list_unsigned", lambda: not_revoked_until(leaf, issuer.certificate, [weak], NOW, Options()))
+
+
+# ---- X-11: names and constraints
+
+
+def test_names_and_constraints_are_few() -> None:
+    """Finding F12: the path builder holds each name against each constraint."""
+
+    def issued(names: int = 0, constraints: int = 0, issuer_names: int = 0) -> tuple[bytes, ...]:
+        shape = WORLD.shape(ID, NOW, HOUR)
+        leaf = changed(shape.leaf, dns=tuple(f"a{n}.x.test" for n in range(names)))
+        above = changed(shape.intermediate, dns=tuple(f"a{n}.x.test" for n in range(issuer_names)))
+        if constraints:
+            permitted = [x509.DNSName(f"{'x' if n == 0 else n}.test") for n in range(constraints)]
+            above = changed(above, extra=((x509.NameConstraints(permitted, None), True),))
+        return WORLD.issue(replace(shape, leaf=leaf, intermediate=above), KEY.public_key())
+
+    assert verify(issued(99, 100))
+    refused("too_many_names", lambda: verify(issued(100)))
+    refused("too_many_names", lambda: verify(issued(issuer_names=100)))
+    refused("unsupported_name_constraint", lambda: verify(issued(1, 101)))
 
 
 # ---- one maker

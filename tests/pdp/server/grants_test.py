@@ -373,6 +373,18 @@ def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, ca
     assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record").iterdir() if path.is_file())
 
 
+def test_a_witness_beside_its_store_is_warned_of_at_each_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Finding F14: both restored together revive every grant, and the default lies beside."""
+    (place.folder / "elsewhere").mkdir(mode=0o700)
+    path, warned = str(place.folder / "store" / "grants.sqlite"), []
+    for witness in (None, str(place.folder / "store" / "w"), str(place.folder / "w"), str(place.folder / "elsewhere" / "w")):
+        caplog.clear()
+        told = {"path": path} if witness is None else {"path": path, "witness": witness}
+        with place.serving(store=told):
+            warned.append(any("give `store.witness` a place" in record.getMessage() for record in caplog.records))
+    assert warned == [True, True, True, False]
+
+
 def test_an_explanation_spends_nothing(place: Place, server: Running) -> None:
     with place.calling(server.address, CI) as ci, place.calling(server.address, GATE) as gate:
 

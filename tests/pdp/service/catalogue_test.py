@@ -430,7 +430,7 @@ def test_c13_a_consumed_approval_is_refused_by_the_store() -> None:
     grant = world.release()
     world.approve(grant, "ada")
     for approval in world.tasks.book.index.find(grant.id).approvals:
-        world.store.commit([Consume(f"approval {approval.id}", approval.until)])
+        world.store.commit([Consume(f"approval {approval.id}", grant.id)])
     assert world.refused(lambda: world.approve(grant, "bob")) == "approval_consumed"
     assert world.state(grant) == "pending_approval"
 

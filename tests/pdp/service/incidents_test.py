@@ -391,7 +391,7 @@ def test_a_renewal_and_a_delegation_before_it_have_one_order() -> None:
 def test_what_is_used_meanwhile_does_not_make_an_end_wait() -> None:
     world = World()
     root = world.open()
-    in_between(world, lambda other: other.store.commit([Consume("x", other.now)]))
+    in_between(world, lambda other: other.store.commit([Consume("x", "of no grant")]))
     world.tasks.end(world.at, workload(CI), root.id)
     assert world.tasks.book.index.revision == world.store.revision == root.revision + 2
 

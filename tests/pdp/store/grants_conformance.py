@@ -34,7 +34,7 @@ from pdp.grants.store import (
     StoreRefusal,
     Unwritten,
 )
-from tests.pdp.store.grants_world import FULL, NOW, PLAIN, SECOND, ended, grant, mark
+from tests.pdp.store.grants_world import FULL, NOW, PLAIN, USED, ended, grant, mark
 
 THREADS = 6
 _SETTINGS = settings(
@@ -119,7 +119,7 @@ class GrantsConformance:
         with pytest.raises(Conflict):
             store.commit([Unwritten(first - 1), Put(grant("c"), 0)])
         assert store.grant(grant("c").id) is None
-        used = store.commit([Consume("used", NOW)]).revision
+        used = store.commit([Consume("used", USED)]).revision
         assert used > first
         store.commit([Unwritten(first), Put(grant("c"), 0)])  # a use is no record
         at = store.commit([Bury(grant("spent").id, NOW)]).revision
@@ -135,8 +135,8 @@ class GrantsConformance:
         (Conflict, [Bury(PLAIN.id, NOW)]),  # which is alive
         (Absorbed, [Put(grant("over"), 0)]),
         (Absorbed, [Put(grant("spent"), 0)]),
-        (Spent, [Consume("used", NOW)]),
-        (Spent, [Consume("new", NOW), Consume("new", NOW)]),
+        (Spent, [Consume("used", USED)]),
+        (Spent, [Consume("new", USED), Consume("new", USED)]),
         (Conflict, [Expect(PLAIN.id, 0)]),
     )
 
@@ -145,15 +145,15 @@ class GrantsConformance:
     def test_one_refusal_and_nothing_has_changed(self, store: GrantStore, case: int, place: int) -> None:
         kind, bad = self.BAD[case]
         at = store.commit(
-            [Put(PLAIN, 0), Put(grant("over"), 0), Bury(grant("spent").id, NOW), Consume("used", NOW)]
+            [Put(PLAIN, 0), Put(grant("over"), 0), Bury(grant("spent").id, NOW), Consume("used", USED)]
         ).revision
         at = store.commit([Put(ended(grant("over")), at)]).revision
         before = everything(store)
-        good: list[Change] = [Put(grant("new"), 0), Consume("fresh", NOW), Put(mark("w"), 0)]
+        good: list[Change] = [Put(grant("new"), 0), Consume("fresh", USED), Put(mark("w"), 0)]
         with pytest.raises(kind):
             store.commit([*good[:place], *bad, *good[place:]])
         assert everything(store) == before
-        assert store.commit([Consume("fresh", NOW)]).revision > at
+        assert store.commit([Consume("fresh", USED)]).revision > at
 
     def test_a_cascade_is_one_commit(self, store: GrantStore) -> None:
         tree = [grant(str(n), depth=n) for n in range(8)]
@@ -202,16 +202,29 @@ class GrantsConformance:
     # ---- consuming
 
     def test_as_often_as_the_limit_says(self, store: GrantStore) -> None:
-        store.commit([Consume("k", NOW, 2), Consume("once", NOW)])
-        store.commit([Consume("k", NOW, 2)])
+        store.commit([Consume("k", USED, 2), Consume("once", USED)])
+        store.commit([Consume("k", USED, 2)])
         for key, limit in (("k", 2), ("k", 1), ("once", 1), ("never", 0)):
             with pytest.raises(Spent):
-                store.commit([Consume(key, NOW, limit)])
-        store.commit([Consume("k", NOW, 3)])  # somebody may be given more
+                store.commit([Consume(key, USED, limit)])
+        store.commit([Consume("k", USED, 3)])  # somebody may be given more
+
+    def test_uses_are_forgotten_with_their_grant_and_none_is_taken_of_one_that_is_over(self, store: GrantStore) -> None:
+        """Finding F11: until a grant is over, no use of it comes back, whatever a clock says."""
+        put = store.commit([Put(PLAIN, 0), Put(grant("b"), 0), Consume("k", PLAIN.id), Consume("b", grant("b").id)])
+        store.commit([Put(ended(PLAIN), put.revision)])
+        store.commit([Bury(grant("spent").id, NOW)])
+        for name in (PLAIN.id, grant("spent").id):
+            for key in ("k", "new"):
+                with pytest.raises(Absorbed):
+                    store.commit([Consume(key, name)])
+        with pytest.raises(Spent):
+            store.commit([Consume("b", grant("b").id)])
+        store.commit([Consume("k", USED)])  # what was of a grant that is over is not there any more
 
     def test_keys_are_texts_and_nothing_else(self, store: GrantStore) -> None:
         for key in ("a", "A", "a ", " a", "ä", "a\u0308", "a\x00", "a\x00b", "%", "_", ""):
-            store.commit([Consume(key, NOW)])
+            store.commit([Consume(key, USED)])
 
     # ---- the feed
 
@@ -262,7 +275,7 @@ class GrantsConformance:
 
     def test_of_many_that_consume_the_same_so_many_win(self, store: GrantStore) -> None:
         """Catalogue 131."""
-        assert len(self.at_once(lambda _: store.commit([Consume("k", NOW, 2)]))) == 2
+        assert len(self.at_once(lambda _: store.commit([Consume("k", USED, 2)]))) == 2
 
     def test_a_reader_beside_writers_sees_whole_commits(self, store: GrantStore) -> None:
         at = store.commit([Put(grant("a"), 0), Put(grant("b"), 0)]).revision
@@ -378,9 +391,9 @@ class Model(RuleBasedStateMachine):
     @rule(key=names, limit=st.integers(0, 3))
     def consume(self, key: str, limit: int) -> None:
         if self.used.get(key, 0) >= limit:
-            self.fails(Spent, Consume(key, NOW + SECOND, limit))
+            self.fails(Spent, Consume(key, USED, limit))
         else:
-            self.does(Consume(key, NOW + SECOND, limit))
+            self.does(Consume(key, USED, limit))
             self.used[key] = self.used.get(key, 0) + 1
 
     @rule()

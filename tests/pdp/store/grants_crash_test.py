@@ -21,7 +21,7 @@ from pdp.grants.grant import Grant
 from pdp.grants.store import Conflict, Consume, Put, Spent, Unavailable
 from pdp.store.grants.sqlite import SqliteStore
 from tests.pdp.store.grants_conformance import everything
-from tests.pdp.store.grants_world import NOW, ended, grant
+from tests.pdp.store.grants_world import NOW, USED, ended, grant
 
 COMMITS = 4
 ODD = 17
@@ -69,7 +69,7 @@ def pairs(folder: Path, acknowledge: Callable[[int], None], watch: Callable[[Sql
     for n in range(COMMITS):
         new = (grant(f"a{n}"), grant(f"b{n}"))
         puts = [*(Put(g, 0) for g in new), *(Put(ended(g), g.revision) for g in before)]
-        found = store.commit([*puts, Consume("uses", NOW, 100)])
+        found = store.commit([*puts, Consume("uses", USED, 100)])
         acknowledge(n)
         before = tuple(r for r in found.records[:2] if isinstance(r, Grant))
 
@@ -125,9 +125,9 @@ def assert_whole(folder: Path, said: list[int]) -> None:
     for n in range(done):
         assert {held[grant(f"{x}{n}").id].is_over for x in "ab"} == {n < done - 1}
     if done:
-        store.commit([Consume("uses", NOW, done + 1)])
+        store.commit([Consume("uses", USED, done + 1)])
     with pytest.raises(Spent):
-        store.commit([Consume("uses", NOW, done + (done > 0))])
+        store.commit([Consume("uses", USED, done + (done > 0))])
     store.confirmed()
     store.close()
 
@@ -154,7 +154,7 @@ def test_killed_while_it_writes_without_end(tmp_path: Path) -> None:
         store = opened(tmp_path)
         n = sum(isinstance(r, Grant) for r in everything(store).records)
         while True:
-            store.commit([Put(grant(f"g{n}"), 0), Consume("k", NOW, 1 << 40)])
+            store.commit([Put(grant(f"g{n}"), 0), Consume("k", USED, 1 << 40)])
             acknowledge(n)
             n += 1
 
@@ -234,7 +234,7 @@ def test_of_several_processes_one_consumes(tmp_path: Path) -> None:
         store = opened(tmp_path, wait_s=30.0)
         for n in range(keys):
             try:
-                store.commit([Consume(f"k{n}", NOW)])
+                store.commit([Consume(f"k{n}", USED)])
             except Spent:
                 continue
             acknowledge(n)

@@ -14,9 +14,9 @@ from pdp.errors import PdpError
 from pdp.grants.grant import EndReason, Grant, Tombstone
 from pdp.grants.store import Conflict, Consume, Put, Spent, Unavailable
 from pdp.store.grants import schema
-from pdp.store.grants.sqlite import FORGET_AFTER_US, SqliteStore
+from pdp.store.grants.sqlite import SqliteStore
 from tests.pdp.store.grants_conformance import GrantsConformance, everything
-from tests.pdp.store.grants_world import NOW, PLAIN, ended, grant, mark
+from tests.pdp.store.grants_world import FULL, NOW, PLAIN, SECOND, USED, ended, grant, mark
 
 FILE = "grants.db"
 WITNESS = f"{FILE}.witness"
@@ -45,12 +45,28 @@ def refused(code: str, call: Callable[[], Any]) -> PdpError:
     return caught.value
 
 
+#: The columns of each table that its digest is of.
+DIGESTED = {
+    "life": ("incarnation", "revision"),
+    "records": ("kind", "name", "more", "revision", "live", "document"),
+    "uses": ("key", "of_grant", "count"),
+}
+
+
+def rewritten(connection: sqlite3.Connection, table: str, **values: Any) -> None:
+    """Writes a value into every row of a table, and the digest that belongs to it."""
+    connection.create_function("row_digest", -1, schema.row_digest)
+    for name, value in values.items():
+        connection.execute(f"UPDATE {table} SET {name} = ?", (value,))
+    connection.execute(f"UPDATE {table} SET digest = row_digest({', '.join(DIGESTED[table])})")
+
+
 # ---- one life
 
 
 def test_it_is_there_when_it_is_opened_again(folder: Path) -> None:
     one = opened(folder)
-    at = one.commit([Put(PLAIN, 0), Put(mark("w"), 0), Consume("k", NOW)]).revision
+    at = one.commit([Put(PLAIN, 0), Put(mark("w"), 0), Consume("k", USED)]).revision
     held, incarnation = everything(one), one.incarnation
     one.close()
     two = opened(folder)
@@ -58,7 +74,7 @@ def test_it_is_there_when_it_is_opened_again(folder: Path) -> None:
     assert (two.incarnation, two.restored) == (incarnation, False)
     assert not two.changes(at, incarnation).whole
     with pytest.raises(Spent):
-        two.commit([Consume("k", NOW)])
+        two.commit([Consume("k", USED)])
     assert two.commit([]).revision > at
 
 
@@ -72,13 +88,14 @@ def test_how_it_is_kept(folder: Path) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
-def test_what_is_consumed_is_forgotten_only_long_after_its_end(folder: Path) -> None:
-    opened(folder).commit([Consume("k", NOW)])
-    with pytest.raises(Spent):
-        opened(folder, NOW + FORGET_AFTER_US).commit([Consume("k", NOW)])
-    late = opened(folder, NOW + FORGET_AFTER_US + 1)
-    late.commit([Consume("other", NOW * 2)])
-    late.commit([Consume("k", NOW)])
+def test_a_clock_that_jumps_gives_no_use_back(folder: Path) -> None:
+    """Finding F11: the use was forgotten by a clock three days on, and could be taken again when it came back."""
+    opened(folder).commit([Put(PLAIN, 0), Consume("k", PLAIN.id)])
+    ahead = opened(folder, NOW + 72 * 3600 * SECOND)
+    ahead.commit([Put(grant("b"), 0), Consume("other", grant("b").id)])
+    for store in (ahead, opened(folder)):
+        with pytest.raises(Spent):
+            store.commit([Consume("k", PLAIN.id)])
 
 
 def test_two_openings_of_one_file_are_one_store(folder: Path) -> None:
@@ -175,9 +192,61 @@ def test_an_older_file_becomes_one_of_today(folder: Path, monkeypatch: pytest.Mo
     found = opened(folder)
     assert not found.restored
     assert found.grant(PLAIN.id)
-    assert found._writer.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert found._writer.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
     found.close()
     opened(folder).commit([Put(grant("b"), 0)])
+
+
+def test_a_file_of_the_first_version_is_as_it_was(folder: Path) -> None:
+    """Its rows get their digests, and its uses the grants that they are of."""
+    store = opened(folder)
+    store.commit([Put(PLAIN, 0), Put(FULL, 0), Put(mark("w"), 0), Consume(f"use {PLAIN.id}", PLAIN.id)])
+    before = everything(store)
+    of_first_version(store, folder)
+    found = opened(folder)
+    assert not found.restored
+    assert everything(found) == before
+    for key in (f"use {PLAIN.id}", "approval ap1"):
+        with pytest.raises(Spent):
+            found.commit([Consume(key, PLAIN.id)])
+    assert found._reader.execute("SELECT key, of_grant FROM uses ORDER BY key").fetchall() == [
+        ("approval ap1", ""),
+        (f"use {PLAIN.id}", PLAIN.id),
+    ]
+
+
+def of_first_version(store: SqliteStore, folder: Path) -> None:
+    """Puts a file of the first version into the place of a store's, with what is in it and a consumed approval."""
+    rows = {
+        table: store._reader.execute(f"SELECT {columns} FROM {table}").fetchall()
+        for table, columns in (
+            ("life", "one, incarnation, revision"),
+            ("commits", "*"),
+            ("records", "kind, name, more, revision, live, document"),
+            ("uses", "key, count, 5"),
+        )
+    }
+    rows["consumed"] = [*rows.pop("uses"), ("approval ap1", 1, 5)]
+    store.close()
+    path = folder / FILE
+    path.unlink()
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in schema.MIGRATIONS[0]:
+        connection.execute(statement)
+    for table, found in rows.items():
+        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})", found)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    path.chmod(0o600)
+
+
+def test_tables_that_are_not_as_they_were_made_are_refused(folder: Path) -> None:
+    opened(folder).close()
+    connection = sqlite3.connect(folder / FILE, isolation_level=None)
+    connection.execute("CREATE TRIGGER t AFTER UPDATE ON life BEGIN DELETE FROM records; END")
+    connection.close()
+    refused("invalid_file", lambda: opened(folder))
 
 
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +279,7 @@ def test_a_record_that_cannot_be_read_is_unavailable(folder: Path) -> None:
 
 def test_what_cannot_be_stored_changes_nothing(folder: Path) -> None:
     store = opened(folder)
-    for change in (Consume("\ud800", NOW), Consume("k", 1 << 70)):
+    for change in (Consume("\ud800", USED), Consume("k", "\ud800")):
         with pytest.raises(Unavailable):
             store.commit([Put(PLAIN, 0), change])
     assert everything(store).records == ()
@@ -353,10 +422,11 @@ def test_a_copy_that_lived_elsewhere_is_not_this_store(folder: Path, tmp_path: P
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     put_back(elsewhere, {**copy, WITNESS: b""})
-    with sqlite3.connect(elsewhere / FILE) as connection:  # as another witness would have let it
-        for revision in range(2, 40):
-            connection.execute("INSERT INTO commits VALUES (?, 'other')", (revision,))
-        connection.execute("UPDATE life SET revision = 39")
+    connection = sqlite3.connect(elsewhere / FILE, isolation_level=None)  # as another witness would have let it
+    for revision in range(2, 40):
+        connection.execute("INSERT INTO commits VALUES (?, 'other')", (revision,))
+    rewritten(connection, "life", revision=39)
+    connection.close()
     put_back(folder, copied(elsewhere, FILE))
     assert_all_ended(opened(folder), incarnation)
 
@@ -375,7 +445,7 @@ def test_a_lost_database_is_a_new_one(folder: Path) -> None:
 def test_a_grant_that_cannot_be_read_is_ended_too(folder: Path) -> None:
     store = opened(folder)
     store.commit([Put(PLAIN, 0)])
-    store._writer.execute("UPDATE records SET document = '{}'")
+    rewritten(store._writer, "records", document="{}")  # as a program with a fault would have written it
     store.close()
     (folder / WITNESS).unlink()
     found = opened(folder)
@@ -399,7 +469,7 @@ def test_a_file_that_is_replaced_under_a_running_store_is_noticed(folder: Path) 
 
 def test_a_file_that_is_written_over_under_a_running_store_is_noticed(folder: Path) -> None:
     store, _, at = lives_of(folder)
-    store._writer.execute("UPDATE life SET revision = ?", (at,))
+    rewritten(store._writer, "life", revision=at)
     store._writer.execute("DELETE FROM commits WHERE revision > ?", (at,))
     for call in (
         store.confirmed,

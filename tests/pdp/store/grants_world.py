@@ -45,6 +45,8 @@ PLAIN = Grant(
     generation="g1",
     started=NOW,
 )
+#: Uses are taken of it; no store has it, and it never ends.
+USED = "u" * 22
 FULL = replace(
     PLAIN,
     id="f" * 22,

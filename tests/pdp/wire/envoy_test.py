@@ -130,6 +130,12 @@ ROWS: dict[str, tuple[str, Callable[[Any], None], str, dict[str, Any]]] = {
     ),
     "two-certificates": ("E-2", of_source(certificate=encoded(LEAF, LEAF)), "certificate_unreadable", {}),
     "certificate-and-more": ("E-2", of_source(certificate=LEAF_ENCODED + "x"), "certificate_unreadable", {}),
+    "certificate-with-base64-in-another-form": (  # Finding F13: `QUJD=` was read as `QUJD`
+        "E-2",
+        of_source(certificate=quote("-----BEGIN CERTIFICATE-----\nQUJD=\n-----END CERTIFICATE-----\n")),
+        "certificate_unreadable",
+        {},
+    ),
     "certificate-not-encoded-utf8": ("E-2", of_source(certificate="%ff" + LEAF_ENCODED), "certificate_unreadable", {}),
     "certificate-is-large": ("47", of_source(certificate=LEAF_ENCODED * 120), "too_large", {}),
     # E-3, E-4: the path
