@@ -199,16 +199,16 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
 
 
 def _record(parts: Parts, folder: Path) -> Recorder:
-    """A record has one writer, so each process has its own below the folder; `pdp log` reads each."""
+    """A record has one writer, so each process has its own below the folder, also where there is one; `pdp log` reads each."""
     from pdp.store.record_files import Full, RecordFiles, RecordSettings
     from pdp.store.record_keys import open_keys
 
     keys = parts.config.record.keys
     assert keys is not None  # the configuration was checked
-    if parts.config.workers > 1:
-        folder = folder / f"worker-{parts.worker}"
     settings = RecordSettings(full=Full(parts.config.record.full.value))
-    record = RecordFiles(folder, open_keys(keys), settings, now_us=parts.clock)
+    record = RecordFiles(folder / f"worker-{parts.worker}", open_keys(keys), settings, now_us=parts.clock)
+    for told in record.found_at_start:
+        _log.error("the decision record was not as it was left: %s", told)
     parts.closes(lambda: _closed(record.close()))
     if settings.full is Full.DENY:
         parts.readiness.require(

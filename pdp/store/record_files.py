@@ -139,6 +139,15 @@ class RecordFiles:
         self.close()
 
     @property
+    def found_at_start(self) -> tuple[str, ...]:
+        """What was not as the last writer leaves it; `pdp log verify` says it, too."""
+        tail = self._writer.tail
+        adopted = (
+            () if tail.adopted is None else (f"entries {tail.adopted['from']} to {tail.adopted['to']} were not signed",)
+        )
+        return (*adopted, *(str(repair["what"]) for repair in tail.repairs))
+
+    @property
     def failing(self) -> str | None:
         """What the disk says, while it says no."""
         return self._writer.failing

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,8 +21,10 @@ from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice, kind_of
 from pdp.record.line import Head, make_line
 from pdp.record.masking import Masking
+from pdp.store.record_heads import Signed, SignedHead
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import Found, SegmentWriter, recover
+from pdp.store.record_tail import judge_tail
 
 FORMAT = 1
 
@@ -72,20 +74,25 @@ class RecordWriter:
         self._unsynced = False
         self._stopped = False
         self._checkpointed = self._synced = self._begun = time.monotonic()
+        self._name = folder.resolve().name
+        self._kept = SignedHead(keys.folder, folder)
         found = self._recover(folder)
         self._record, self._head = found.record, found.head
+        self.tail = tail = judge_tail(folder, found, keys, self._kept.read())
         try:
-            if found.sound and found.key == keys.id:  # a file names the key of its checkpoints; another key, another file
+            if tail.sound:
                 self._file.resume(found.number)
-                self._checkpoint()  # for what the one before left unsigned
-            else:
-                self._begin(found.number + 1)
+                if tail.adopted:
+                    self._notice(Kind.ADOPTED, dict(tail.adopted))
+                    self._checkpoint()
+            else:  # a file names the key of its checkpoints, and what is wrong with it stays as it was found
+                self._begin(found.number + 1, tail.adopted)
             self._notice(Kind.START, {"process": os.getpid(), "format": FORMAT, "masking_key": self._masking.key_id})
-            for repair in found.repairs:
+            for repair in (*found.repairs, *tail.repairs):
                 self._notice(Kind.REPAIR, dict(repair))
             self._checkpoint()
             self._file.write()
-            self._file.sync()
+            self._sync()
         except OSError as error:
             self._file.close()
             raise PdpError("invalid_file", f"`{folder}` cannot be written: {error.strerror}") from None
@@ -142,6 +149,7 @@ class RecordWriter:
         told = make_checkpoint(self._record, self._head, self.now_us(), self._keys.signing)
         self._append(Kind.CHECKPOINT, canonical(told))
         self._uncovered = 0
+        self._signed = Signed(self._record, self._head)
         self._checkpointed = time.monotonic()
 
     # ---- the disk
@@ -192,11 +200,13 @@ class RecordWriter:
             self.push()
         if self._unsynced and settings.sync is Sync.INTERVAL and now - self._synced >= settings.sync_s:
             self.push(sync=True)
-        elif settings.sync is Sync.OFF:
+        elif settings.sync is Sync.OFF and self._unsynced and not self.is_stuck:
             self._unsynced = False
+            self._kept.keep(self._signed)
 
     def _sync(self) -> None:
         self._file.sync()
+        self._kept.keep(self._signed)
         self._unsynced = False
         self._synced = time.monotonic()
 
@@ -230,21 +240,25 @@ class RecordWriter:
         self.failing = error.strerror or type(error).__name__
         self._retry_at = time.monotonic() + self._settings.retry_s
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int, adopted: Mapping[str, Any] | None = None) -> None:
         self._file.begin(number)
         self._begun = time.monotonic()
         head = self._head
         header = {
             "record": self._record,
+            "name": self._name,
             "number": number,
             "format": FORMAT,
             "at_us": self.now_us(),
             "previous": {"seq": head.seq, "hash": head.hash} if head.seq >= 0 else None,
             "checkpoint_entries": self._settings.checkpoint_entries,
+            "checkpoint_us": int(self._settings.checkpoint_s * 1e6),
             "key": self._keys.id,
             "public": self._keys.public.hex(),
         }
         self._append(Kind.SEGMENT, canonical(header))
+        if adopted:
+            self._notice(Kind.ADOPTED, dict(adopted))
         self._checkpoint()
 
     def finish(self) -> bool:

@@ -51,7 +51,7 @@ def test_155_kill_9_of_a_worker_under_load(tmp_path: Path) -> None:
 
 
 def _record(folder: Path, outcome: str) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (folder / "record-00000001.ndjson").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "worker-0" / "record-00000001.ndjson").read_text().splitlines()]
     return [e for e in lines if e["kind"] == outcome]
 
 
@@ -63,7 +63,7 @@ def test_166_disk_full_for_the_record(tmp_path: Path, full: str) -> None:
     with serving(tmp_path, **environment) as server, channel(server.address) as opened:
         pid, unlimited = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         assert ask(opened) == "allowed"
-        path = folder / "record-00000001.ndjson"
+        path = folder / "worker-0" / "record-00000001.ndjson"
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 20_000, resource.RLIM_INFINITY))
         told = ["allowed"]
 
