@@ -199,7 +199,7 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
 
 
 def _record(parts: Parts, folder: Path) -> Recorder:
-    """A record has one writer, so each process has its own below the folder, also where there is one; `pdp log` reads each."""
+    """A record has one writer, so each process has its own below the folder, also where there is one process."""
     from pdp.store.record_files import Full, RecordFiles, RecordSettings
     from pdp.store.record_keys import open_keys
 

@@ -142,10 +142,10 @@ class RecordFiles:
     def found_at_start(self) -> tuple[str, ...]:
         """What was not as the last writer leaves it; `pdp log verify` says it, too."""
         tail = self._writer.tail
-        adopted = (
-            () if tail.adopted is None else (f"entries {tail.adopted['from']} to {tail.adopted['to']} were not signed",)
-        )
-        return (*adopted, *(str(repair["what"]) for repair in tail.repairs))
+        found = [str(repair["what"]) for repair in tail.repairs]
+        if tail.adopted is not None:
+            found.append(f"entries {tail.adopted['from']} to {tail.adopted['to']} were not signed")
+        return tuple(found)
 
     @property
     def failing(self) -> str | None:

@@ -350,7 +350,7 @@ def test_f1_what_a_start_said_is_accepted_by_name(tmp_path: Path) -> None:
     (path,) = find_segments(tmp_path / "log")
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     with RecordFiles(tmp_path / "log", keys) as record:
-        assert record.found_at_start == ("entries 4 to 4 were not signed", "signed_end_gone")
+        assert record.found_at_start == ("signed_end_gone", "entries 4 to 4 were not signed")
     (one,) = verified(1, tmp_path / "log")
     assert found_in([one]) == {"log": ["adopted", "set_back"]}
     known = [word for f in one["findings"] for word in ("--known", f"{f['seq']}:{f['hash']}")]

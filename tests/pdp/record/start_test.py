@@ -245,7 +245,7 @@ def test_f6_an_end_that_is_unsigned_for_long_is_a_finding(folder: Path, keys: Re
     last = parse_line(lines[-1])
     assert last is not None
     for late_s, found in ((9, []), (11, ["unsigned_end"])):
-        line, _ = make_line(Head(last.seq, last.hash), Kind.GRANT, '{"at_us":%d}' % (NOW + late_s * 1_000_000))
+        line, _ = make_line(Head(last.seq, last.hash), Kind.GRANT, f'{{"at_us":{NOW + late_s * 1_000_000}}}')
         assert [f.code for f in verify([("f", [*lines, line])], {keys.id: keys.public}).findings] == found
     assert codes(folder, keys, uncovered_max=0) == []
     more = verify([("f", [*lines, line])], {keys.id: keys.public}, uncovered_max=0)
