@@ -13,6 +13,7 @@ ERROR_CODES = {
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "record_locked": "a record is being written by another process",
+    "record_incomplete": "a server ended, and some of what it had decided is not in its record",
     "issuer_keys_unusable": "no key that signs handles of grants can be used now",
     "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",
     "address_unavailable": "a server cannot listen where its configuration says",
@@ -42,3 +43,10 @@ class PdpError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+class RecordIncomplete(PdpError):
+    """Everything was answered, and not everything is written down."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("record_incomplete", message)

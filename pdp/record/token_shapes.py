@@ -80,9 +80,9 @@ _HINTS = (
     "eyj", "ew0", "ewo", "ewk", "eya", "eyb", "eyi", "ewl", "ewp", "ew1", "e30", ".local.", ".public.", "payload",
     "protected", "ciphertext", "-----begin", "bearer", "basic", "@", "%40", "token", "secret", "passw", "passphrase", "key",
     "assertion", "signature", "jwt", "sig=", "sig =", "sig%3d", "akia", "asia", "abia", "acca", "aroa", "aida", "aiza",
-    "ya29.", "gocspx", "ghp_", "ghs_", "gho_", "ghu_", "ghr_", "github_pat", "gl", "xox", "xapp-", "slack.com", "npm_", "pypi-",
-    "ckr_", "_v1_", "sk-", "sk_", "k_live", "k_test", "whsec", "hvs.", "hvb.", "hvr.", "hf_", "shpat", "shpca", "shppa",
-    "shpss", "sg.", "atatt3", "sntry",
+    "ya29.", "gocspx", "ghp_", "ghs_", "gho_", "ghu_", "ghr_", "github_pat", "gl", "xox", "xapp-", "slack.com", "npm_",
+    "pypi-", "ckr_", "_v1_", "sk-", "sk_", "k_live", "k_test", "whsec", "hvs.", "hvb.", "hvr.", "hf_", "shpat", "shpca",
+    "shppa", "shpss", "sg.", "atatt3", "sntry",
 )  # fmt: skip
 LONGEST_SOUGHT = 4096  # characters beyond the ones that are to be shown
 

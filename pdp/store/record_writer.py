@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdp.errors import PdpError
 from pdp.record.checkpoint import make_checkpoint
@@ -45,6 +45,7 @@ class RecordSettings:
     full: Full = Full.DROP
     sync: Sync = Sync.INTERVAL
     queue_max: int = 65_536  # entries
+    queue_bytes: int = 128 * 1024 * 1024  # that those keep alive, roughly
     segment_bytes: int = 64 * 1024 * 1024
     segment_s: float = 86_400.0
     sync_s: float = 1.0
@@ -55,8 +56,16 @@ class RecordSettings:
     secrets: frozenset[str] = frozenset()  # fields to mask, see `Masking`
 
     def __post_init__(self) -> None:
-        if min(self.queue_max, self.segment_bytes, self.checkpoint_entries) < 1 or min(self.sync_s, self.checkpoint_s) <= 0:
+        sizes = self.queue_max, self.queue_bytes, self.segment_bytes, self.checkpoint_entries
+        if min(sizes) < 1 or min(self.sync_s, self.checkpoint_s) <= 0:
             raise PdpError("invalid_argument", "sizes and spans of a record are more than nothing")
+
+
+class Told(NamedTuple):
+    """An entry that is text already."""
+
+    kind: Kind
+    text: str
 
 
 class RecordWriter:
@@ -109,30 +118,32 @@ class RecordWriter:
 
     # ---- entries
 
+    def tell(self, entry: Entry) -> Told:
+        """An entry as text, in any thread."""
+        try:
+            return Told(entry.kind, encode(entry, self._masking))
+        except Exception as error:  # noqa: BLE001  # a foreign object in an entry may raise anything
+            return self._untold(error)
+
     def put(self, entry: Entry) -> None:
         """Adds an entry to the chain."""
-        try:
-            text, kind = self._encoder.encode(entry), entry.kind
-        except Exception as error:  # noqa: BLE001  # a foreign object in an entry may raise anything
-            text, kind = self._untold(error)
-        self._put(kind, text)
+        self.put_told(self.tell(entry))
 
     def put_decided(self, item: tuple[Any, ...]) -> None:
-        """What was queued: the parts of an entry."""
-        request, decision, *rest = item
+        """What was queued: the weight and the parts of an entry."""
+        _, request, decision, *rest = item
         try:
-            text = self._encoder.decided(request, decision, *rest)
-            kind = kind_of(decision)
+            told = Told(kind_of(decision), self._encoder.decided(request, decision, *rest))
         except Exception as error:  # noqa: BLE001  # as above
-            text, kind = self._untold(error)
-        self._put(kind, text)
+            told = self._untold(error)
+        self.put_told(told)
 
-    def _untold(self, error: Exception) -> tuple[str, Kind]:
+    def _untold(self, error: Exception) -> Told:
         """An entry that cannot be told is told as lost: the writer must outlive any entry."""
-        return canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__}), Kind.DROP
+        return Told(Kind.DROP, canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__}))
 
-    def _put(self, kind: Kind, text: str) -> None:
-        self._append(kind, text)
+    def put_told(self, told: Told) -> None:
+        self._append(told.kind, told.text)
         if self._uncovered >= self._settings.checkpoint_entries:
             self._checkpoint()
 

@@ -92,6 +92,26 @@ def test_166_disk_full_for_the_record(tmp_path: Path, full: str) -> None:
     assert found.count("allow") + lost >= told.count("allowed")  # whoever was allowed is in the record, or known to be lost
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_f2_a_stop_that_loses_decisions_is_no_orderly_end(tmp_path: Path, workers: str) -> None:
+    """Finding F2: the disk does not take what was answered, so the exit code is not 0, and it is said."""
+    folder = tmp_path / "record"
+    environment = {
+        "PDP_RECORD_DIRECTORY": str(folder),
+        "PDP_RECORD_KEYS": str(tmp_path / "keys"),
+        "PDP_RECORD_FULL": "drop",
+        "PDP_WORKERS": workers,
+    }
+    with serving(tmp_path, **environment) as server, channel(server.address) as opened:
+        pids = [server.process.pid, *workers_of(server).values()] if workers == "2" else [server.process.pid]
+        assert ask(opened) == "allowed"
+        for pid in pids:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+        assert [ask(opened) for _ in range(20)] == ["allowed"] * 20
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(4 * WAIT_S) == 1
+
+
 # ---- the store
 
 
