@@ -260,6 +260,8 @@ def entry_text(seen: Seen) -> str:
         parts += [f"user {seen.user}"] if seen.user else []
         parts += [f"task {seen.task_kind} {seen.tasks[0]}"] if seen.task_kind and seen.tasks else []
         parts += [f"gate {seen.gate}"] if seen.gate else []
+        if "grant" in seen.presented:
+            parts.append(f"showed grant {shown(seen.presented['grant'])} of {shown(seen.presented.get('holder'))}")
         parts += [f"by {shown(entry['rule'])}"] if "rule" in entry else [f"because {shown(entry.get('reason'))}"]
         until = entry.get("valid_until_us")
         parts += [f"until {format_instant(until)}"] if type(until) is int else []

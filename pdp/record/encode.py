@@ -111,10 +111,11 @@ def _pair(entry: Decided) -> tuple[str, str]:
     return entry.request.action, getattr(resource, "type", None) or resource[0]  # type: ignore[index]  # a reference else
 
 
+_AROUND = ("txn", "chain", "approvers", "certificate", "serial", "proof", "destination", "bindings", "presented")
+
+
 def _circumstances(around: Circumstances, masking: Masking) -> dict[str, Any]:
-    return _present(
-        around, ("txn", "chain", "approvers", "certificate", "serial", "proof", "destination", "bindings"), masking
-    )
+    return _present(around, _AROUND, masking)
 
 
 _STEP = (

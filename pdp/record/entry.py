@@ -69,6 +69,7 @@ class Circumstances:
     proof: str | None = None  # digest of the proof's id
     destination: str | None = None
     bindings: tuple[str, ...] = ()  # proven facts that the request itself does not list
+    presented: Mapping[str, str] | None = None  # of a refusal: the grant, task and holder of a genuine handle that was shown
 
 
 @dataclass(frozen=True, slots=True)
