@@ -230,6 +230,8 @@ class RecordFiles:
             else:
                 count += 1
         writer = self._writer
+        with self._lost_lock:
+            count, self._lost, self._lost_before = count + self._lost, 0, self._lost_before + self._lost
         if count and writer.ready():
             writer.put(Notice(Kind.DROP, writer.now_us(), {"count": count, "reason": "the record was closed"}))
             writer.finish()

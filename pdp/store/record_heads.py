@@ -38,7 +38,9 @@ class SignedHead:
         """None where there is none; PdpError where it cannot be read, since that hides what it is for."""
         if self._path is None or not self._path.exists():
             return None
-        told = json.loads(read_private(self._path)) if self._path.stat().st_size else None
+        raw, told = read_private(self._path), None
+        with contextlib.suppress(ValueError):
+            told = json.loads(raw)
         match told:
             case {"record": str(record), "seq": int(seq), "hash": str(digest)}:
                 return Signed(record, Head(seq, digest))

@@ -209,11 +209,12 @@ def test_what_was_looked_into_is_no_finding_any_more(folder: Path, keys: RecordK
     assert codes(folder, keys, accepted=[Head(h.seq, "0" * 64) for h in looked_into]) == ["adopted", "set_back"]
 
 
-def test_a_head_beside_the_keys_that_is_none_is_an_error(folder: Path, keys: RecordKeys) -> None:
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 40, b'{"record":1,"seq":"x"}'])
+def test_a_head_beside_the_keys_that_is_none_is_an_error(folder: Path, keys: RecordKeys, content: bytes) -> None:
     assert keys.folder is not None
     written(folder, keys)
     (path,) = keys.folder.glob("head-*")
-    path.write_bytes(b"{}")
+    path.write_bytes(content)
     with pytest.raises(Exception, match="invalid_file"):
         RecordFiles(folder, keys)
 
