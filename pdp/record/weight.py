@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pdp.model.request import Request, Resource, Task, Workload
+from pdp.model.request import NOTHING, Request, Resource, Task, Workload
 
 BASE = 2048  # bytes of a decision with a small question: its objects
 HEAVY = 8192  # from here on it is told at the door, and waits as text
@@ -18,8 +18,8 @@ HEAVY = 8192  # from here on it is told at the door, and waits as text
 def weight_of(request: Request) -> int:
     """Bytes, at least about. Above `HEAVY` it says that the request is heavy, and not how heavy."""
     resource, user, workload = request.resource, request.user, request.workload
-    if type(resource) is tuple and type(user) is tuple and workload is None and not (request.context or request.location):
-        if request.task is None:  # the usual question in process
+    if request.context is NOTHING and request.location is NOTHING and workload is None and request.task is None:
+        if type(resource) is tuple and type(user) is tuple:  # the usual question in process
             return BASE + len(resource[1]) + len(user[1])
     todo: list[Any] = [
         request.action, resource, user, workload, request.task, request.context, request.location, request.gate,

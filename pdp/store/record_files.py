@@ -31,9 +31,6 @@ __all__ = ["Full", "RecordFiles", "RecordSettings", "Sync"]
 
 _AT_ONCE_MAX = 512  # entries
 
-#: A decision that waits to be told: its weight, and its parts.
-_Item = tuple[int, Request, Decision, int, int, Bundle | None, Inputs | None, Circumstances | None]
-
 
 class _Flush:
     """Stands in the queue; when the writer meets it, everything before it is on disk."""
@@ -56,7 +53,9 @@ class RecordFiles:
     ) -> None:
         self._settings = settings or RecordSettings()
         self._queue: deque[Any] = deque()
-        self._limit, self._room = self._settings.queue_max, self._settings.queue_bytes
+        settings = self._settings
+        self._limit = min(settings.queue_max, max(1, settings.queue_bytes // HEAVY))  # none that waits untold is heavier
+        self._room = settings.queue_bytes // 4  # for what waits as text
         self._weight, self._weighing = 0, threading.Lock()
         self._denies = self._settings.full is Full.DENY
         self._asleep = False
@@ -88,31 +87,29 @@ class RecordFiles:
         inputs: Inputs | None = None,
         around: Circumstances | None = None,
     ) -> bool:
-        if self._is_full():
+        queue = self._queue
+        if len(queue) >= self._limit or self._weight >= self._room or (self._denies and self._writer.failing is not None):
             return self._refuse()
         try:
-            weight = weight_of(request)
+            light = weight_of(request) <= HEAVY
         except Exception:  # noqa: BLE001  # a foreign object in it may raise anything; it is told as lost
-            weight = HEAVY + 1
-        if weight > HEAVY:
+            light = False
+        if not light:
             return self._tell(Decided(request, decision, at_us, took_ns, bundle, inputs, around))
-        return self._put((weight, request, decision, at_us, took_ns, bundle, inputs, around), weight)
+        queue.append((request, decision, at_us, took_ns, bundle, inputs, around))
+        if self._asleep:
+            self._wake.set()
+        return True
 
     def stepped(self, step: Step) -> bool:
-        return self._refuse() if self._is_full() else self._tell(step)
-
-    def _is_full(self) -> bool:
         full = len(self._queue) >= self._limit or self._weight >= self._room
-        return full or (self._denies and self._writer.failing is not None)
+        return self._refuse() if full or (self._denies and self._writer.failing is not None) else self._tell(step)
 
     def _tell(self, entry: Entry) -> bool:
         told = self._writer.tell(entry)
-        return self._put(told, BASE // 8 + len(told.text))
-
-    def _put(self, item: _Item | Told, weight: int) -> bool:
         with self._weighing:
-            self._weight += weight
-        self._queue.append(item)
+            self._weight += len(told.text)
+        self._queue.append(told)
         if self._asleep:
             self._wake.set()
         return True
@@ -180,8 +177,8 @@ class RecordFiles:
 
     @property
     def waiting_bytes(self) -> int:
-        """What those keep alive, roughly."""
-        return self._weight
+        """What those keep alive, roughly and at most."""
+        return self._weight + BASE * len(self._queue)
 
     @property
     def head(self) -> Head:
@@ -246,12 +243,12 @@ class RecordFiles:
                 flushes.append(item)
             elif type(item) is Told:
                 writer.put_told(item)
-                weight += BASE // 8 + len(item.text)
+                weight += len(item.text)
             else:
                 writer.put_decided(item)
-                weight += item[0]
-        with self._weighing:
-            self._weight -= weight
+        if weight:
+            with self._weighing:
+                self._weight -= weight
         writer.push(sync=bool(flushes))
         if flushes and writer.is_stuck:
             queue.extendleft(reversed(flushes))

@@ -45,7 +45,7 @@ class RecordSettings:
     full: Full = Full.DROP
     sync: Sync = Sync.INTERVAL
     queue_max: int = 65_536  # entries
-    queue_bytes: int = 128 * 1024 * 1024  # that those keep alive, roughly
+    queue_bytes: int = 512 * 1024 * 1024  # that those keep alive at most, roughly
     segment_bytes: int = 64 * 1024 * 1024
     segment_s: float = 86_400.0
     sync_s: float = 1.0
@@ -130,8 +130,8 @@ class RecordWriter:
         self.put_told(self.tell(entry))
 
     def put_decided(self, item: tuple[Any, ...]) -> None:
-        """What was queued: the weight and the parts of an entry."""
-        _, request, decision, *rest = item
+        """What was queued: the parts of an entry."""
+        request, decision, *rest = item
         try:
             told = Told(kind_of(decision), self._encoder.decided(request, decision, *rest))
         except Exception as error:  # noqa: BLE001  # as above
