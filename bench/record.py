@@ -97,7 +97,7 @@ def _row(name: str, found: Spread) -> tuple[str, ...]:
 def _record(**settings: Any) -> Iterator[tuple[RecordFiles, Path, dict[str, bytes]]]:
     with tempfile.TemporaryDirectory() as base:
         keys = open_keys(Path(base) / "keys")
-        record = RecordFiles(Path(base) / "log", keys, RecordSettings(**settings))
+        record = RecordFiles(Path(base) / "log", keys, RecordSettings(queue_bytes=10**12, **settings))
         try:
             yield record, Path(base) / "log", {keys.id: keys.public}
         finally:

@@ -14,6 +14,7 @@ ERROR_CODES = {
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
     "not_recorded": "a revocation could not be recorded, and holds; or a lift could not be, and was not made",
     "record_locked": "a record is being written by another process",
+    "record_incomplete": "a server ended, and some of what it had decided is not in its record",
     "issuer_keys_unusable": "no key that signs handles of grants can be used now",
     "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",
     "address_unavailable": "a server cannot listen where its configuration says",
@@ -43,3 +44,10 @@ class PdpError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+class RecordIncomplete(PdpError):
+    """Everything was answered, and not everything is written down."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("record_incomplete", message)

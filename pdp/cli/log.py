@@ -16,7 +16,7 @@ from pdp.errors import PdpError
 from pdp.model.request import moment
 from pdp.record.reading import Seen, Touched, Wanted, read_entry, touched
 from pdp.record.values import show as shown
-from pdp.store.record_reader import find_records, need_segments, read_lines, read_record
+from pdp.store.record_reader import find_records, read_record
 
 log = typer.Typer(
     help="The decision record: show it, check it, decide it again.", no_args_is_help=True, rich_markup_mode=None
@@ -31,6 +31,7 @@ class EntryKind(StrEnum):
     START = "start"
     STOP = "stop"
     DROP = "drop"
+    ADOPTED = "adopted"
     REPAIR = "repair"
     SEGMENT = "segment"
     CHECKPOINT = "checkpoint"
@@ -107,45 +108,26 @@ def touched_by(
 def verify_record(
     folder: Path = _DIR,
     key: list[Path] = typer.Option([], help="A public key to trust, in PEM; can be given several times."),
-    expect: str | None = typer.Option(None, help="An entry that was there, as `NUMBER:HASH`: the head of an earlier run."),
+    expect: list[str] = typer.Option([], help="An entry that was there, as `NUMBER:HASH`: the head of an earlier run."),
+    known: list[str] = typer.Option([], help="An entry `adopted` or `repair` that was looked into, as `NUMBER:HASH`."),
+    record: list[str] = typer.Option([], help="The id of a record that must be here, and no other; several times."),
+    max_uncovered: int | None = typer.Option(None, min=0, help="So many entries at the end may be without a signature."),
     whole: bool = typer.Option(False, "--whole", help="The first file must be there, too."),
     format: Format = _FORMAT,
 ) -> None:
     """Check that nothing was changed, cut out or put in: exit 0, or 1 with place and code."""
-    from pdp.record.checkpoint import key_id
-    from pdp.record.verify import verify
-    from pdp.store.record_keys import read_public_key
+    from pdp.cli.log_verify import Demands, verified
 
-    keys = {key_id(public): public for public in map(read_public_key, key)}
-    paths = need_segments(folder)
-    result = verify(((p.name, read_lines(p)) for p in paths), keys or None, expected=_head(expect), whole=whole)
+    demands = Demands(_heads(expect, "--expect"), _heads(known, "--known"), frozenset(record), max_uncovered, whole)
+    found = verified(folder, key, demands)
     if format is Format.JSON:
-        findings = [{"code": f.code, "where": f.where, "seq": f.seq, "message": f.message} for f in result.findings]
-        head = {"seq": result.head.seq, "hash": result.head.hash}
-        typer.echo(
-            dump({
-                "ok": result.ok, "entries": result.entries, "checkpoints": result.checkpoints, "uncovered": result.uncovered,
-                "begins_with_file": result.begins, "record": result.record, "keys": list(result.keys), "head": head,
-                "key_given": bool(keys), "findings": findings, "more_findings": result.more,
-            })
-        )  # fmt: skip
+        typer.echo(dump(found.as_json()))
     else:
-        for finding in result.findings:
-            typer.echo(printable(str(finding)))
-        if result.more:
-            typer.echo(f"… and {result.more} more")
-        said = "whole" if result.ok else counted(len(result.findings) + result.more, "finding")
-        typer.echo(
-            f"{said}: {counted(len(paths), 'file')}, {result.entries} entries, {counted(result.checkpoints, 'checkpoint')}, "
-            f"{result.uncovered} after the last; head {result.head.seq}:{result.head.hash}"
-        )
-        if not keys:
-            typer.echo(
-                "no --key: checked with the key that the record names, which whoever forged it would name, too", err=True
-            )
-        if result.begins > 1:
-            typer.echo(f"begins with file {result.begins}: the ones before it are not here", err=True)
-    raise typer.Exit(OK if result.ok else FINDING)
+        for line in found.as_text():
+            typer.echo(printable(line))
+        for warning in found.warnings():
+            typer.echo(printable(warning), err=True)
+    raise typer.Exit(OK if found.ok else FINDING)
 
 
 @log.command("replay")
@@ -251,15 +233,18 @@ def _moment(told: str | None, option: str) -> int | None:
     return None if told is None else moment(told, option)
 
 
-def _head(told: str | None) -> Any:
+def _heads(told: list[str], option: str) -> dict[str, list[Any]]:
+    """Entries by the name of their record; of no name are those that no record was named for."""
     from pdp.record.line import Head
 
-    if told is None:
-        return None
-    seq, _, digest = told.partition(":")
-    if not (seq.isascii() and seq.isdigit() and len(seq) < 19 and len(digest) == 64):
-        raise PdpError("invalid_argument", f"--expect: found `{printable(told[:80])}`, expected NUMBER:HASH")
-    return Head(int(seq), digest)
+    found: dict[str, list[Any]] = {}
+    for each in told:
+        name, _, entry = each.rpartition("=")
+        seq, _, digest = entry.partition(":")
+        if not (seq.isascii() and seq.isdigit() and len(seq) < 19 and len(digest) == 64):
+            raise PdpError("invalid_argument", f"{option}: found `{printable(each[:80])}`, expected NUMBER:HASH")
+        found.setdefault(name, []).append(Head(int(seq), digest))
+    return found
 
 
 # ---- printing
@@ -275,6 +260,8 @@ def entry_text(seen: Seen) -> str:
         parts += [f"user {seen.user}"] if seen.user else []
         parts += [f"task {seen.task_kind} {seen.tasks[0]}"] if seen.task_kind and seen.tasks else []
         parts += [f"gate {seen.gate}"] if seen.gate else []
+        if "grant" in seen.presented:
+            parts.append(f"showed grant {shown(seen.presented['grant'])} of {shown(seen.presented.get('holder'))}")
         parts += [f"by {shown(entry['rule'])}"] if "rule" in entry else [f"because {shown(entry.get('reason'))}"]
         until = entry.get("valid_until_us")
         parts += [f"until {format_instant(until)}"] if type(until) is int else []

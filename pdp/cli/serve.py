@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from pdp.cli.report import OK
-from pdp.errors import PdpError
+from pdp.cli.report import FINDING, OK
+from pdp.errors import PdpError, RecordIncomplete
 
 
 def serve(
@@ -39,6 +39,9 @@ def serve(
     except WorkerFailed as failed:  # it has said why
         typer.echo(f"pdp: {failed.message}", err=True)
         raise typer.Exit(failed.status) from None
+    except RecordIncomplete as incomplete:
+        typer.echo(f"pdp: {incomplete}", err=True)
+        raise typer.Exit(FINDING) from None
     raise typer.Exit(OK)
 
 

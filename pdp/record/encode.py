@@ -12,11 +12,13 @@ from typing import Any, assert_never
 from language import FOREVER
 from pdp.record.entry import Circumstances, Decided, Entry, Notice, Step
 from pdp.record.evidence import tell_evidence
-from pdp.record.masking import Masking, may_hold_token
+from pdp.record.masking import Masking
 from pdp.record.request import tell_request
-from pdp.record.values import tell, tell_fields
+from pdp.record.token_shapes import may_hold_token
+from pdp.record.values import CUT, tell, tell_fields
 
 ENTRY_BYTES_MAX = 256 * 1024
+SCANNED_MAX = 64 * 1024  # of an entry in which there may be tokens: so much of it is looked through, and no more
 
 _json = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -31,22 +33,28 @@ def encode(entry: Entry, masking: Masking) -> str:
     """The entry's text, masked; what is too long loses its values and keeps their digest."""
     told = tell_entry(entry, masking)
     text = canonical(told)
-    if may_hold_token(text):
-        told = masking.scan(told)
-        text = canonical(told)
-    return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking)
+    if not may_hold_token(text):
+        return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking, ENTRY_BYTES_MAX)
+    if len(text) > SCANNED_MAX:
+        told = json.loads(_shortened(told, masking, SCANNED_MAX))
+    told = masking.scan(told)
+    text = canonical(told)
+    return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking, ENTRY_BYTES_MAX)
 
 
-def _shortened(told: dict[str, Any], masking: Masking) -> str:
+def _shortened(told: dict[str, Any], masking: Masking, size: int) -> str:
     for part in ("evidence", "details", "request", "errors", "because", "annotations"):
         if part in told:
             text = canonical(told[part])
-            told[part] = {"$cut": part, "length": len(text), "digest": masking.hide(text)["$masked"]}
-            if len(found := canonical(told)) <= ENTRY_BYTES_MAX:
+            told[part] = {"$cut": part, "length": len(text), "digest": masking.hide(text, CUT)["$masked"]}
+            if len(found := canonical(told)) <= size:
                 return found
     text = canonical(told)
     return canonical(
-        {"at_us": told["at_us"], "whole": {"$cut": "entry", "length": len(text), "digest": masking.hide(text)["$masked"]}}
+        {
+            "at_us": told["at_us"],
+            "whole": {"$cut": "entry", "length": len(text), "digest": masking.hide(text, CUT)["$masked"]},
+        }
     )
 
 
@@ -103,10 +111,11 @@ def _pair(entry: Decided) -> tuple[str, str]:
     return entry.request.action, getattr(resource, "type", None) or resource[0]  # type: ignore[index]  # a reference else
 
 
+_AROUND = ("txn", "chain", "approvers", "certificate", "serial", "proof", "destination", "bindings", "presented")
+
+
 def _circumstances(around: Circumstances, masking: Masking) -> dict[str, Any]:
-    return _present(
-        around, ("txn", "chain", "approvers", "certificate", "serial", "proof", "destination", "bindings"), masking
-    )
+    return _present(around, _AROUND, masking)
 
 
 _STEP = (

@@ -13,10 +13,12 @@ from typing import Any
 from language import FOREVER, Bundle, Inputs
 from pdp.model.decision import Decision
 from pdp.model.request import Request, Resource, Task, Workload
-from pdp.record.encode import ENTRY_BYTES_MAX, canonical, encode
+from pdp.record.encode import ENTRY_BYTES_MAX, SCANNED_MAX, canonical, encode
 from pdp.record.entry import Circumstances, Decided, Entry
 from pdp.record.evidence import ROOTS, LookUps, Pair, look_ups, tell_facts, tell_record, type_of
 from pdp.record.masking import Masking
+from pdp.record.request import tell_id
+from pdp.record.token_shapes import may_hold_token
 from pdp.record.values import ELEMENTS_MAX, tell, tell_fields
 
 REMEMBERED_MAX, _REMEMBERED_CHARS = 16_384, 256  # words
@@ -56,7 +58,7 @@ class Encoder:
         """The text of a decision, from its parts."""
         if not decision.errors and around is None:
             told = self._decided(request, decision, at_us, took_ns, bundle, inputs)
-            if len(told) <= ENTRY_BYTES_MAX:
+            if len(told) <= SCANNED_MAX or (len(told) <= ENTRY_BYTES_MAX and not may_hold_token(told)):
                 return told
         return encode(Decided(request, decision, at_us, took_ns, bundle, inputs, around), self._masking)
 
@@ -164,7 +166,7 @@ class Encoder:
     def _id(self, type_name: Any, entity_id: Any) -> str:
         secrets = self._masking.secrets
         if secrets and type(type_name) is str and f"{type_name}.id" in secrets:
-            return canonical(self._masking.hide(tell(entity_id, self._masking)))
+            return canonical(tell_id(type_name, entity_id, self._masking))
         return self._value(entity_id)
 
     def _proof(self, facts: Any) -> str:

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     START = "start"
     STOP = "stop"
     DROP = "drop"  # entries that were lost because the queue was full
+    ADOPTED = "adopted"  # entries that nobody had signed when the writer started, and that it signs from here on
     REPAIR = "repair"  # what a restart found at the end of the record, and took away
     SEGMENT = "segment"  # the first line of a file
     CHECKPOINT = "checkpoint"  # a signature over everything before it
@@ -68,6 +69,7 @@ class Circumstances:
     proof: str | None = None  # digest of the proof's id
     destination: str | None = None
     bindings: tuple[str, ...] = ()  # proven facts that the request itself does not list
+    presented: Mapping[str, str] | None = None  # of a refusal: the grant, task and holder of a genuine handle that was shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Step:
 class Notice:
     """What happened to the record itself."""
 
-    kind: Kind  # START, STOP, DROP or REPAIR
+    kind: Kind  # START, STOP, DROP, ADOPTED or REPAIR
     at_us: int
     details: Mapping[str, Any] = field(default_factory=dict)
 

@@ -59,7 +59,9 @@ def tell_record(vocabulary: Vocabulary, type_name: str, record: tuple[Any, ...],
         for name, ids in zip(decl.ancestors, record[FIRST:first], strict=True)
     ]
     values = [
-        masking.hide(v if type(v) is str else tell(v, masking)) if masking.is_secret(type_name, f.name) else tell(v, masking)
+        masking.hide(v if type(v) is str else tell(v, masking), f"{type_name}.{f.name}")
+        if masking.is_secret(type_name, f.name)
+        else tell(v, masking)
         for f, v in zip(decl.fields, record[first:], strict=True)
     ]
     return [above, values]

@@ -21,8 +21,14 @@ FINDING_CODES = {
     "unknown_key": "a checkpoint names a key that is not among those to trust",
     "wrong_checkpoint": "a checkpoint is signed, but for another place or another record",
     "checkpoint_missing": "more entries than the writer would leave stand without a checkpoint",
+    "adopted": "entries that were not signed when they were written: a later start of the writer signed them",
+    "set_back": "at a start of the writer, what it had signed last was not there any more",
+    "unsigned_end": "more entries at the end stand without a signature, or for longer, than the writer would leave",
+    "wrong_record": "the record is another one than it should be here",
     "cut_end": "an entry that was there is not there any more: the end was cut off, or the record was set back",
 }
+#: What a writer found at a start and wrote down. It stays a finding until somebody has looked into it.
+TOLD_BY_THE_WRITER = frozenset({"adopted", "set_back"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Finding:
     where: str  # FILE:LINE
     seq: int | None
     message: str
+    hash: str = ""  # of the entry, where the finding is what the writer says in it
 
     def __str__(self) -> str:
         return f"{self.where}: {self.code}: {self.message}"
@@ -48,6 +55,8 @@ class Verification:
     begins: int  # the number of the first file that is there
     head: Head
     record: str | None
+    name: str | None  # as the first file names it: the folder that it was written to
+    signed_us: int | None  # when the last valid checkpoint was made
     keys: tuple[str, ...]  # ids of the keys of valid checkpoints
 
     @property

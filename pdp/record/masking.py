@@ -1,7 +1,8 @@
 """What must not be read is replaced by a keyed digest before anything is hashed or written.
 
-The digest is HMAC-SHA-256 under a key of the installation, 128 bits of it: two sightings of one secret match, a guess cannot
-be checked without the key, and destroying the key makes the record forget. Three things are masked: fields that the
+The digest is HMAC-SHA-256 under a key of the installation, 128 bits of it, over the field and its value: two sightings in
+one field match, and so do two of one token wherever they are. Without the key a guess can be checked only by asking with it
+in the same field, and destroying the key makes the record forget. Three things are masked: fields that the
 installation declares secret, fields whose name says so, and whatever has the shape of a token, wherever it stands.
 
 A masked value is an object `{"$masked": "KEY:DIGEST"}`, which no request can imitate: its own keys never begin with one `$`.
@@ -12,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from pdp.record.token_shapes import find_tokens, first_token, is_token, may_hold_token
 
 #: Names of fields that hold secrets whoever uses them; compared in lower case, with `_` for `-`.
 SECRET_NAMES = frozenset({
@@ -25,29 +27,7 @@ SECRET_NAMES = frozenset({
     "x_api_key", "x_auth_token",
 })  # fmt: skip
 
-# A compact JWS or JWE: its first part is base64url of a JSON object, so of `{` and a quote, `}` or white space.
-_JOSE = r"(?<![A-Za-z0-9_-])e(?:y[ABIJ]|w[klop01]|30)[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){2,4}"
-_TOKEN = re.compile(
-    "|".join((
-        r"-----BEGIN [A-Z0-9 ]{1,40}-----(?:.*?-----END [A-Z0-9 ]{1,40}-----|.*)",
-        _JOSE,
-        r"(?<=[Bb]earer )[^\s\"',;]+|(?<=BEARER )[^\s\"',;]+",
-        r"(?<=[Bb]asic )[A-Za-z0-9+/=_-]{6,}|(?<=BASIC )[A-Za-z0-9+/=_-]{6,}",
-        r"(?<=://)[^/\s@:\"]*:[^/\s@\"]+(?=@)",
-        r"\b(?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-|AKIA|ASIA|hvs\.)[A-Za-z0-9_-]{10,}",
-    )),
-    re.DOTALL,
-)  # fmt: skip
-#: Texts without which no token is there: one quick look for them spares nearly every text the long one.
-_HINT = re.compile(
-    r"e(?:y[ABIJ]|w[klop01]|30)|-----BEGIN|earer |EARER |asic |ASIC |@|gh[oprsu]_|github_pat_|glpat-|xox|A[KS]IA|hvs\."
-)
 TOKEN_MIN = 8  # characters; what is shorter keeps no secret
-
-
-def may_hold_token(text: str) -> bool:
-    """False only if no part of the text has the shape of a token. Says True too often, and is quick."""
-    return _HINT.search(text) is not None
 
 
 @dataclass(frozen=True)
@@ -73,8 +53,9 @@ class Masking:
         """Whether the field `name` of `owner` is masked: by declaration, or by its name."""
         return name.lower().replace("-", "_") in SECRET_NAMES or f"{owner}.{name}" in self.secrets
 
-    def hide(self, value: str | bytes | Any) -> dict[str, str]:
-        """A value as its digest. A text has the same one wherever it stands."""
+    def hide(self, value: str | bytes | Any, field: str = "") -> dict[str, str]:
+        """A value as its digest. Two of one field have the same one; two of different fields have not, so that a field
+        which a caller may fill says nothing about one that it may not. No field: a token, which is the same everywhere."""
         if isinstance(value, str):
             told = b"s" + value.encode("utf-8", "surrogatepass")
         elif isinstance(value, bytes):
@@ -82,21 +63,30 @@ class Masking:
         else:
             told = b"j" + json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
         keyed = self._keyed.copy()
+        if field and not (isinstance(value, str) and is_token(value)):
+            name = field.encode("utf-8", "surrogatepass")
+            keyed.update(b"f%d:%b" % (len(name), name))
         keyed.update(told)
         return {"$masked": f"{self.key_id}:{keyed.hexdigest()[:32]}"}
 
     def parts(self, text: str) -> list[str | dict[str, str]]:
         """A text with its tokens hidden: what stands between them stays readable."""
         found: list[str | dict[str, str]] = []
-        end = 0
-        for match in _TOKEN.finditer(text):
-            if match.start() > end:
-                found.append(text[end : match.start()])
-            found.append(self.hide(match[0]))
-            end = match.end()
-        if end < len(text):
-            found.append(text[end:])
+        shown = 0
+        for start, end in find_tokens(text):
+            if start > shown:
+                found.append(text[shown:start])
+            found.append(self.hide(text[start:end]))
+            shown = end
+        if shown < len(text):
+            found.append(text[shown:])
         return found
+
+    def head(self, text: str, length: int) -> str | dict[str, str]:
+        """The beginning of a long text, up to a token; the token where it begins with one. The work does not grow with the
+        text."""
+        start, end = first_token(text, length) or (length, length)
+        return text[:start] if start else self.hide(text[start:end])
 
     def scan(self, value: Any) -> Any:
         """A JSON value in which every token-shaped text, also in keys, is hidden."""
@@ -117,4 +107,6 @@ class Masking:
         return {"$text": parts} if parts else text
 
     def _scan_key(self, key: str) -> str:
-        return key if len(key) < TOKEN_MIN or _TOKEN.search(key) is None else f"$masked {self.hide(key)['$masked']}"
+        return (
+            key if len(key) < TOKEN_MIN or next(find_tokens(key), None) is None else f"$masked {self.hide(key)['$masked']}"
+        )

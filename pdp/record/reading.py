@@ -27,6 +27,7 @@ class Seen:
     resource_type: str
     resource: str
     outcome: str
+    presented: Mapping[str, Any]  # what was shown and refused: `grant`, `task`, `holder`
     entry: Mapping[str, Any]
 
 
@@ -37,7 +38,10 @@ def read_entry(line: Line) -> Seen:
     request = request if isinstance(request, dict) else {}
     resource, task, gate = request.get("resource"), request.get("task"), request.get("gate")
     task = task if isinstance(task, dict) else {}
+    presented = entry.get("presented")
+    presented = presented if isinstance(presented, dict) else {}
     tasks = [task.get("id"), task.get("parent"), entry.get("task"), entry.get("txn"), *_list(entry.get("chain"))]
+    tasks += [presented.get("task"), presented.get("grant")]
     if line.kind != "decision" and "id" in entry and not request:
         tasks.append(entry["id"])
     at_us = entry.get("at_us")
@@ -54,6 +58,7 @@ def read_entry(line: Line) -> Seen:
         resource_type=_text(_pair(resource)[0]),
         resource=_text(_pair(resource)[1]),
         outcome=_text(entry.get("outcome")),
+        presented=presented,
         entry=entry,
     )
 

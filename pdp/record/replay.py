@@ -19,14 +19,18 @@ LOST = {
     "masked": "a value that the decision depends on is masked",
     "cut": "a value that the decision depends on was too long to keep",
     "changed": "decided again while it was written down, it was another decision",
+    "before": "it was refused before policy was asked, by what was shown or what was in force at that moment",
     "no_evidence": "the values that the decision was made from were not recorded",
     "directory": "the refusal depends on the directory of that moment",
     "unreadable": "the entry is not of a form that this version reads",
 }
-#: Reasons of the language that come before policy; they are found again from the request alone.
-_REFUSALS = frozenset({
-    "no_subject", "unknown_action", "unknown_type", "task_ended", "task_suspended", "task_not_started", "task_misheld",
-    "task_malformed", "grant_outdated",
+#: Reasons of policy itself. All others come before it.
+_POLICY = frozenset({"allowed", "denied", "default_deny", "error"})
+#: Those of the language, which are found again from the request; of a task only where the request has one: a grant that was
+#: refused before is no task of a request.
+_REFUSALS = frozenset({"no_subject", "unknown_action", "unknown_type"})
+_OF_A_TASK = frozenset({
+    "task_ended", "task_suspended", "task_not_started", "task_misheld", "task_malformed", "grant_outdated",
 })  # fmt: skip
 
 
@@ -41,7 +45,11 @@ def replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     """Decides the entry of a decision again."""
     if entry.get("generation") != bundle.digest[:16]:
         return Replayed(OTHER_GENERATION)
-    if "evidence" not in entry and entry.get("reason") not in _REFUSALS:
+    reason, request = entry.get("reason"), entry.get("request")
+    has_task = isinstance(request, Mapping) and ("task" in request or "$cut" in request)
+    if reason not in _POLICY and reason not in _REFUSALS and not (reason in _OF_A_TASK and has_task):
+        return Replayed(NOT_REPLAYABLE, "before")
+    if "evidence" not in entry and reason in _POLICY:
         return Replayed(NOT_REPLAYABLE, "no_evidence")
     try:
         return _replay(entry, bundle)
@@ -111,6 +119,8 @@ def _refused(entry: Mapping[str, Any], bundle: Bundle, reason: str, kind: str | 
     """A refusal before policy. The directory of then is gone; only who may open or hold a task can depend on it."""
     if reason == entry["reason"]:
         return Replayed(SAME)
+    if reason == "no refusal" and entry["reason"] in _OF_A_TASK:
+        raise Lost("before")  # by a revocation, of which the request says nothing
     task = bundle.vocabulary.tasks.get(kind or "")
     if "evidence" not in entry and task is not None and any(s.within is not None for s in (*task.who, *task.openers)):
         raise Lost("directory")

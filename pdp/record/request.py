@@ -44,7 +44,7 @@ def tell_request(request: Request, masking: Masking) -> dict[str, Any]:
 def tell_id(type_name: Any, entity_id: Any, masking: Masking) -> Any:
     """An entity's id; whole types can be declared secret, as `User.id`."""
     if masking.secrets and type(type_name) is str and f"{type_name}.id" in masking.secrets:
-        return masking.hide(tell(entity_id, masking))
+        return masking.hide(tell(entity_id, masking), f"{type_name}.id")
     return tell(entity_id, masking)
 
 

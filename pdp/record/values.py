@@ -18,6 +18,7 @@ HEAD = 256  # characters that are kept of a longer one
 ELEMENTS_MAX = 1000
 DEPTH_MAX = 24
 _INT_MAX = 2**63
+CUT = "$cut"  # whose digests are a domain of their own, as those of a field are
 
 
 def tell(value: Any, masking: Masking, owner: str = "", depth: int = 0) -> Any:
@@ -50,10 +51,9 @@ def tell_fields(fields: Mapping[str, Any], masking: Masking, owner: str, depth: 
             break
         name = key if type(key) is str else f"$key {type(key).__name__}"
         if masking.is_secret(owner, name):
-            told[_key(name, masking)] = masking.hide(_bare(value))
+            told[_key(name, masking)] = masking.hide(_bare(value), f"{owner}.{name}")
         else:
-            inner = f"{owner}.{name}" if masking.secrets else ""
-            told[_key(name, masking)] = tell(value, masking, inner, depth + 1)
+            told[_key(name, masking)] = tell(value, masking, f"{owner}.{name}", depth + 1)
     return told
 
 
@@ -78,9 +78,7 @@ def _key(name: str, masking: Masking) -> str:
 
 def _cut_text(text: str, masking: Masking) -> dict[str, Any]:
     """The beginning of a long text. Tokens are looked for first: half a token would not be known as one."""
-    first = masking.parts(text)[0]
-    head = first[:HEAD] if isinstance(first, str) else first
-    return {"$cut": head, "length": len(text), "digest": masking.hide(text)["$masked"]}
+    return {"$cut": masking.head(text, HEAD), "length": len(text), "digest": masking.hide(text, CUT)["$masked"]}
 
 
 def _tell_other(value: Any, masking: Masking, owner: str, depth: int) -> Any:

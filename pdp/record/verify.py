@@ -7,7 +7,7 @@ irregular path, which names what happened and finds its place again, so that one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +21,16 @@ _REMEMBERED = 65_536  # hashes of the latest entries, to tell a duplicate from a
 _SLACK = 4  # a header, or what a restart says, may come on top
 
 _HASH = b',"hash":"'
-_CHECKPOINT, _SEGMENT = b'checkpoint"', b'segment"'
+#: Kinds of lines whose entries are read.
+_READ = (b'checkpoint"', b'segment"', b'adopted"', b'repair"')
+#: Repairs that say: what was signed last is gone.
+_SET_BACK = {
+    "signed_end_gone": "it was cut off, or the record was set back to an older copy",
+    "record_gone": "the whole record was gone",
+    "other_record": "another record was in its place",
+}
+#: How long entries may stand without a signature: so often the interval of the writer, and no less than this.
+_LATE_TIMES, _LATE_US_MIN = 10, 10_000_000
 
 
 def verify(
@@ -30,20 +39,27 @@ def verify(
     *,
     expected: Head | None = None,
     whole: bool = False,
+    accepted: Collection[Head] = (),
+    uncovered_max: int | None = None,
 ) -> Verification:
     """The files of a record, in order, each with its name and its lines (line ends included).
 
     `keys`: public keys by id. None takes those that the record itself names, which shows damage, but not a forger.
-    `expected`: an entry that is known to have been there. `whole`: the first file must be there, too.
+    `expected`: an entry that is known to have been there. `whole`: the first file must be there, too. `accepted`: entries
+    of the writer's own about its starts that somebody has looked into; they are no findings. `uncovered_max`: so many
+    entries may stand at the end without a signature.
     """
-    verifier = _Verifier(keys, expected)
+    verifier = _Verifier(keys, expected, frozenset(accepted), uncovered_max)
     for name, lines in segments:
         verifier.walk(name, lines)
     return verifier.finish(whole)
 
 
 class _Verifier:
-    def __init__(self, keys: Mapping[str, bytes] | None, expected: Head | None) -> None:
+    def __init__(
+        self, keys: Mapping[str, bytes] | None, expected: Head | None, accepted: frozenset[Head], uncovered_max: int | None
+    ) -> None:
+        self._accepted, self._uncovered_max = accepted, uncovered_max
         self._pinned, self._keys = keys is not None, dict(keys or {})
         self._expected, self._met = expected, expected is None or expected == START
         self._findings: list[Finding] = []
@@ -55,9 +71,14 @@ class _Verifier:
         self._gaps: list[tuple[int, int, str]] = []
         self._unread = 0  # malformed lines, each of which may stand for one entry
         self._record: str | None = None
+        self._name: str | None = None
         self._number, self._begins = 0, 0
         self._covered = -1  # the number of the last valid checkpoint
         self._limit: int | None = None  # entries that may stand without one
+        self._late_us = _LATE_US_MIN  # for so long may entries stand without one
+        self._signed_us: int | None = None
+        self._adopted: tuple[Line, int] | None = None  # says so of so many entries before it, and waits for its checkpoint
+        self._end = b""  # the last line
         self._fresh = False  # the line before was a header, and the next is its checkpoint
         self._disturbed = False  # something was found since; a checkpoint that is missing, too, would be no news
         self._used: dict[str, None] = {}
@@ -68,6 +89,7 @@ class _Verifier:
         prefix = b'{"seq":%d,"kind":"' % seq
         remember = self._recent.append
         wanted = self._expected.seq if self._expected else -1
+        raw = b""
         for raw in lines:
             number += 1
             if number == 1:
@@ -85,7 +107,7 @@ class _Verifier:
                 and sha256(prev + raw[:cut]).hexdigest().encode() == stored
             ):
                 at = len(prefix)
-                if self._fresh or raw.startswith((_CHECKPOINT, _SEGMENT), at):
+                if self._fresh or raw.startswith(_READ, at):
                     self._seq, self._prev, self._where = seq, prev, f"{name}:{number}"
                     self._special(raw, first=number == 1, hangs=True)
                 prev = stored
@@ -100,6 +122,7 @@ class _Verifier:
             seq, prev = self._seq, self._prev
             prefix = b'{"seq":%d,"kind":"' % seq
         self._entries += number
+        self._end = raw or self._end
         self._seq, self._prev = seq, prev
         self._last = f"{name}:{number}"
 
@@ -112,17 +135,23 @@ class _Verifier:
             self._find("cut_end", f"entry {self._expected.seq} is not there with this hash", self._expected.seq, self._last)
         uncovered = max(0, self._seq - 1 - self._covered)
         self._check_limit(uncovered)
+        self._check_end(uncovered)
         order = sorted(self._findings, key=lambda f: (f.where.rpartition(":")[0], int(f.where.rpartition(":")[2] or 0)))
         return Verification(
             tuple(order), self._more, self._entries, self._checkpoints, uncovered, self._begins,
-            Head(self._seq - 1, self._prev.decode()), self._record, tuple(self._used),
+            Head(self._seq - 1, self._prev.decode()), self._record, self._name, self._signed_us, tuple(self._used),
         )  # fmt: skip
 
-    def _find(self, code: str, message: str, seq: int | None = None, where: str | None = None) -> None:
+    def _find(self, code: str, message: str, seq: int | None = None, where: str | None = None, digest: str = "") -> None:
         if len(self._findings) >= FINDINGS_MAX:
             self._more += 1
         else:
-            self._findings.append(Finding(code, where or self._where, seq, message))
+            self._findings.append(Finding(code, where or self._where, seq, message, digest))
+
+    def _said(self, code: str, line: Line, message: str) -> None:
+        """What the writer itself says in a line."""
+        if Head(line.seq, line.hash) not in self._accepted:
+            self._find(code, message, line.seq, None, line.hash)
 
     def _meet(self, stored: bytes) -> None:
         self._met = self._expected is not None and stored == self._expected.hash.encode()
@@ -141,7 +170,7 @@ class _Verifier:
             self._find("bad_segment", "the header does not say what it follows", line.seq)
             return
         if not self._begins:
-            self._begins, self._record = number, str(header.get("record"))
+            self._begins, self._record, self._name = number, str(header.get("record")), _name(header)
             self._covered = line.seq - 1
         elif number > self._number + 1:
             self._find(
@@ -166,8 +195,10 @@ class _Verifier:
     def _header(self, header: Mapping[str, Any]) -> None:
         if str(header.get("record")) != self._record:
             self._find("bad_segment", "the file belongs to another record", self._seq)
-        limit, public = header.get("checkpoint_entries"), header.get("public")
+        self._check_limit(self._seq - 1 - self._covered)  # as the writer before would have it
+        limit, interval, public = (header.get(name) for name in ("checkpoint_entries", "checkpoint_us", "public"))
         self._limit = limit if type(limit) is int else None
+        self._late_us = max(_LATE_US_MIN, _LATE_TIMES * interval) if type(interval) is int else _LATE_US_MIN
         if not self._pinned and isinstance(public, str):
             self._trust(public)
         self._fresh = True
@@ -182,14 +213,16 @@ class _Verifier:
     # ---- lines
 
     def _special(self, raw: bytes, *, first: bool, hangs: bool) -> None:
-        """A header, a checkpoint, or the line that should have been the checkpoint of a header."""
+        """A header, a checkpoint, what a start says, or the line that should have been the checkpoint of a header."""
         line = parse_line(raw)
         entry = _data(line) if line is not None else None
         if line is None or entry is None:
             self._find("malformed_line", "the line's entry cannot be read", self._seq)
             return
-        fresh, self._fresh = self._fresh, False
-        if line.kind == Kind.SEGMENT:
+        fresh, self._fresh = self._fresh, self._fresh and line.kind == Kind.ADOPTED
+        if line.kind == Kind.ADOPTED:
+            self._adopted = line, line.seq - self._covered - (2 if fresh else 1)  # a header of the same start is not counted
+        elif line.kind == Kind.SEGMENT:
             if first:
                 self._header(entry)
             else:
@@ -198,6 +231,9 @@ class _Verifier:
             self._checkpoint(line, entry, hangs=hangs)
         elif fresh:
             self._find("checkpoint_missing", "the header of this file is not followed by its checkpoint", line.seq)
+        if line.kind == Kind.REPAIR and entry.get("what") in _SET_BACK:
+            seq, why = str(entry.get("seq"))[:20], _SET_BACK[str(entry["what"])]
+            self._said("set_back", line, f"entry {seq}, which had been signed, was not there when the writer started: {why}")
 
     def _checkpoint(self, line: Line, entry: Mapping[str, Any], *, hangs: bool) -> None:
         key = self._keys.get(str(entry.get("key")))
@@ -211,7 +247,10 @@ class _Verifier:
             self._find("wrong_checkpoint", "the checkpoint was made for other entries before it", line.seq)
         elif hangs:
             self._check_limit(line.seq - 1 - self._covered)
+            self._tell_adopted()
             self._covered, self._disturbed = line.seq, False
+            at_us = entry.get("at_us")
+            self._signed_us = at_us if type(at_us) is int else None
             self._checkpoints += 1
             self._used[str(entry["key"])] = None
 
@@ -219,6 +258,27 @@ class _Verifier:
         if self._limit is not None and stretch > self._limit + _SLACK and not self._disturbed:
             message = f"{stretch} entries without a checkpoint; the writer leaves at most {self._limit}"
             self._find("checkpoint_missing", message, self._covered + 1, self._where or self._last)
+            self._disturbed = True
+
+    def _tell_adopted(self) -> None:
+        """At the signature that covers them: how many entries were there before anybody signed them."""
+        if self._adopted is not None:
+            line, count = self._adopted
+            self._said("adopted", line, f"{_entries(count)} before it signed only by a later start of the writer")
+            self._adopted = None
+
+    def _check_end(self, uncovered: int) -> None:
+        if self._uncovered_max is not None and uncovered > self._uncovered_max:
+            message = f"{_entries(uncovered)} at the end without a signature; at most {self._uncovered_max} may be"
+            self._find("unsigned_end", message, self._covered + 1, self._last)
+        elif uncovered and self._signed_us is not None:
+            line = parse_line(self._end)
+            entry = (_data(line) if line is not None else None) or {}
+            at_us = entry.get("at_us")
+            if type(at_us) is int and at_us - self._signed_us > self._late_us:
+                late_s = (at_us - self._signed_us) // 1_000_000
+                message = f"the last of {_entries(uncovered)} was written {late_s} s after the last signature"
+                self._find("unsigned_end", message, self._covered + 1, self._last)
 
     def _irregular(self, raw: bytes, *, first: bool) -> None:
         line = parse_line(raw)
@@ -263,7 +323,7 @@ class _Verifier:
                 "edited", f"entry {line.seq} does not follow from the one before: one of the two was changed", line.seq
             )
         self._recent.extend([None] * min(missing, _REMEMBERED))
-        if line.kind in (Kind.CHECKPOINT, Kind.SEGMENT):
+        if line.kind in (Kind.CHECKPOINT, Kind.SEGMENT, Kind.ADOPTED, Kind.REPAIR):
             self._special(line.raw, first=first, hangs=False)
         self._fresh = self._fresh and first
         if self._expected is not None and line.seq == self._expected.seq:
@@ -289,6 +349,15 @@ def _previous(header: Mapping[str, Any], seq: int) -> Head | None:
         case {"seq": int(before), "hash": str(digest)} if before == seq - 1:
             return Head(before, digest)
     return None
+
+
+def _name(header: Mapping[str, Any]) -> str | None:
+    found = header.get("name")
+    return found if isinstance(found, str) else None
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
 
 
 def _span(start: int, end: int) -> str:

@@ -38,6 +38,7 @@ _reload_log = logging.getLogger("pdp.reload")
 NOT_RELOADED = "not reloaded; what was in force stays so: %s"
 
 DENIALS = timedelta(minutes=1)
+RECORD_CLOSE_S = 5.0  # for what waits to be written, and as long again for the disk to answer
 
 #: (method, request, peer, deadline) -> answer
 Forward = Callable[[str, bytes, Peer, Deadline], bytes]
@@ -77,6 +78,7 @@ class Parts:
     policy_failing: bool = False  # when somebody asked last
     started: int = 0
     record_figures: Callable[[], tuple[int, str, int]] | None = None  # last entry, its hash, entries lost
+    unrecorded: int = 0  # entries that the record could not write when it was closed
     watch: Watch | None = None
     origin: Origin | None = None  # what the configuration was made from, where it can be made again
     reloading: Reloading | None = None  # in the process that writes, once it serves
@@ -157,6 +159,11 @@ class Parts:
         for close in reversed(self._closers):
             close()
 
+    def closed_record(self, left: int) -> None:
+        self.unrecorded = left
+        if left:
+            _log.error("the decision record ended with %s entries that could not be written", left)
+
     def closes(self, close: Callable[[], object]) -> None:
         """Called when the process ends, the last one first."""
         self._closers.append(close)
@@ -199,30 +206,26 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
 
 
 def _record(parts: Parts, folder: Path) -> Recorder:
-    """A record has one writer, so each process has its own below the folder; `pdp log` reads each."""
+    """A record has one writer, so each process has its own below the folder, also where there is one process."""
     from pdp.store.record_files import Full, RecordFiles, RecordSettings
     from pdp.store.record_keys import open_keys
 
     keys = parts.config.record.keys
     assert keys is not None  # the configuration was checked
-    if parts.config.workers > 1:
-        folder = folder / f"worker-{parts.worker}"
     settings = RecordSettings(full=Full(parts.config.record.full.value))
-    record = RecordFiles(folder, open_keys(keys), settings, now_us=parts.clock)
-    parts.closes(lambda: _closed(record.close()))
+    record = RecordFiles(folder / f"worker-{parts.worker}", open_keys(keys), settings, now_us=parts.clock)
+    for told in record.found_at_start:
+        _log.error("the decision record was not as it was left: %s", told)
+    parts.closes(lambda: parts.closed_record(record.close(RECORD_CLOSE_S)))
     if settings.full is Full.DENY:
         parts.readiness.require(
             "record", lambda: record.failing and f"the decision record cannot be written: {record.failing}"
         )
     parts.counters.gauge("record_waiting", "entries of the record that are not on disk yet", lambda: record.waiting)
+    parts.counters.gauge("record_waiting_bytes", "what those keep in memory, roughly", lambda: record.waiting_bytes)
     parts.counters.gauge("record_failing", "1 while the disk refuses the record", lambda: float(record.failing is not None))
     parts.record_figures = lambda: (record.head.seq, record.head.hash, record.lost)
     return record
-
-
-def _closed(left: int) -> None:
-    if left:
-        _log.error("the decision record ended with %s entries that could not be written", left)
 
 
 def _lacking_clock(clock: Clock) -> str | None:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from pdp.engine.revocations import Revocations
+from pdp.errors import RecordIncomplete
 from pdp.server.admin import AdminServer, Page, page_of
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
@@ -125,6 +126,8 @@ async def run_process(
         around.denials.flush()
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+    if parts.unrecorded:
+        raise RecordIncomplete(f"{parts.unrecorded} entries could not be written")
 
 
 def _left_s(own: OwnCertificate, parts: Parts) -> float:

@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pdp.errors import PdpError
+from pdp.errors import PdpError, RecordIncomplete
 from pdp.server.config import Config, Origin, Tcp, parse_address, show_config
 
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
 BEAT_S, SILENT_S = 1.0, 15.0  # how often a process says that it goes on, and after which silence it hangs
-_BEYOND_DRAIN_S = 5.0
+_BEYOND_DRAIN_S = 12.0  # the record has twice `RECORD_CLOSE_S`
 
 _log = logging.getLogger("pdp.server")
 
@@ -72,9 +72,12 @@ class Supervisor:
             self._ending = True
             for task in keeping:
                 task.cancel()
-            await self._end()
+            ended = await self._end()
             for reserved in self._reserved:
                 reserved.close()
+        if ended and self._config.record.directory is not None:
+            each = ", ".join(f"worker {number} with {status}" for number, status in sorted(ended.items()))
+            raise RecordIncomplete(f"not every process ended in order: {each}")
 
     def reload(self) -> None:
         """The process that writes reads everything again, and tells the others."""
@@ -136,8 +139,9 @@ class Supervisor:
                     process.kill()
         return await process.wait()
 
-    async def _end(self) -> None:
-        """SIGTERM to all; SIGKILL to whoever is still there when calls in work had their time."""
+    async def _end(self) -> dict[int, int]:
+        """SIGTERM to all; SIGKILL to whoever is still there when calls in work had their time. Gives the status of those
+        that could not end in order."""
         alive = [p for p in self._processes.values() if p.returncode is None]
         for process in alive:
             with contextlib.suppress(ProcessLookupError):
@@ -150,6 +154,8 @@ class Supervisor:
                 _log.error("a worker did not end in time, and is killed")
                 process.kill()
         await asyncio.gather(*waiting)
+        statuses = {number: process.returncode for number, process in self._processes.items() if process in alive}
+        return {number: status for number, status in statuses.items() if status not in (None, 0, -signal.SIGTERM)}
 
     def _reserve(self, config: Config) -> Config:
         """Takes the ports of the listeners, so that nobody else can, and so that all processes get the same one."""

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from language import PolicyErrors, render
-from pdp.errors import PdpError
+from pdp.errors import PdpError, RecordIncomplete
 from pdp.server.config import Config, Origin, read_config
 from pdp.server.parts import Parts, make_parts
 from pdp.server.process import Started, run_process
@@ -37,7 +37,7 @@ def main(arguments: list[str], make: MakeHandlers = make_handlers) -> int:
         return 3
     except PdpError as error:
         print(f"pdp: worker {worker}: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, RecordIncomplete) else 2
     return 0
 
 

@@ -6,7 +6,7 @@ it broke; nothing that a caller says overrides what was verified (P14).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from language import FOREVER, EntityData, Inputs, Refusal
@@ -110,22 +110,27 @@ class Checks:
         """`understood` comes with a question that was asked before; it saves work and changes no answer."""
         recording, verified, inputs = self._recording, NOTHING_VERIFIED, None
         began = 0 if recording is None else recording.timer()
-        try:
+        try:  # each step keeps what the ones before have verified: a refusal is told with it
+            verified = self._who(standing, ask, place, now)
             _refuse_stale(standing, now)
-            verified = self._verify(standing, ask, place, now)
+            if ask.user_token is not None:
+                person = verify_person(ask.user_token, Role.USER, standing.people, now)
+                verified = verified._replace(user=Resource(*person.reference), user_ends=person.ends_us)
+            if ask.grant is not None or ask.finds_grant:
+                verified = self._task(standing, ask, place, verified, now)
             decision, inputs = self._decide(standing.snapshot, ask, place, verified, now, understood)
             if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
                 self._use(verified.redeemed.consumes)
         except Refusal as refusal:
-            decision = self._decider.refuse(standing.snapshot, refusal)
+            decision, inputs = self._decider.refuse(standing.snapshot, refusal), None
         except BadCredential as refused:
-            decision = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused)))
+            decision, inputs = self._decider.refuse(standing.snapshot, Refusal(refused.code, str(refused))), None
         once = verified.redeemed is not None and bool(verified.redeemed.consumes)  # a use is taken by each allow: ask again
         fresh_until = now if once else min(standing.fresh_until, _trusted_until(standing, verified))
         decision = decision.within(verified.user_ends, "user", fresh_until)
         once = once or ask.proof is not None or now >= fresh_until or bool(decision.errors)
         answer = Answer(decision, ask, place, verified, inputs, "" if once else standing.epoch)
-        return answer if recording is None else self._record(recording, standing, answer, ask.destination, began, now)
+        return answer if recording is None else self._record(recording, standing, answer, began, now)
 
     def _decide(
         self, snapshot: Snapshot, ask: Ask, place: Place, verified: Verified, now: int, understood: Understood | None
@@ -141,20 +146,18 @@ class Checks:
 
     # ---- who, and in which task
 
-    def _verify(self, standing: Standing, ask: Ask, place: Place, now: int) -> Verified:
+    def _who(self, standing: Standing, ask: Ask, place: Place, now: int) -> Verified:
         workload: VerifiedWorkload | VerifiedToken | None = place.caller if ask.itself else None
         if not ask.itself and ask.shown is not None and place.gate is not None:
             workload = self._shown.verify(ask.shown, place.gate, standing.trust, now)
-        user, user_ends = ask.user, FOREVER
-        if ask.user_token is not None:
-            person = verify_person(ask.user_token, Role.USER, standing.people, now)
-            user, user_ends = Resource(*person.reference), person.ends_us
-        verified = Verified(workload, user, user_ends)
+        return Verified(workload, ask.user if ask.user_token is None else None)
+
+    def _task(self, standing: Standing, ask: Ask, place: Place, verified: Verified, now: int) -> Verified:
         if ask.grant is None:
-            return self._find(standing, ask, place, verified, now) if ask.finds_grant else verified
-        if workload is None:
+            return self._find(standing, ask, place, verified, now)
+        if verified.workload is None:
             raise Refusal("task_misheld", "a task belongs to a workload, and none was verified")
-        return self._redeem(standing, ask, place, verified, workload, now)
+        return self._redeem(standing, ask, place, verified, verified.workload, now)
 
     def _find(self, standing: Standing, ask: Ask, place: Place, verified: Verified, now: int) -> Verified:
         """On a connection no grant can be shown: the one that fits it is taken (N-3). Without one there is no task."""
@@ -211,16 +214,27 @@ class Checks:
         recording: Recording,
         standing: Standing,
         answer: Answer,
-        destination: str | None,
         began: int,
         now: int,
     ) -> Answer:
         took_ns = recording.timer() - began
         bundle = standing.snapshot.policy.bundle
-        around = _around(destination, answer.verified)
+        presented = self._presented(standing, answer, now)
+        around = _around(answer.ask.destination, answer.verified, presented)
         if recording.recorder.decided(answer.request, answer.decision, now, took_ns, bundle, answer.inputs, around):
             return answer
         return answer._replace(decision=unrecorded(answer.decision, now), epoch="")
+
+    def _presented(self, standing: Standing, answer: Answer, now: int) -> Mapping[str, str] | None:
+        """Of a grant that was refused: which one it is, by a handle that is genuine. It may have been stolen."""
+        shown = answer.ask.grant
+        if shown is None or answer.verified.redeemed is not None or self._handles is None or standing.issuer_keys is None:
+            return None
+        try:
+            handle = self._handles.read(shown, standing.issuer_keys, now)
+        except BadCredential:
+            return None
+        return {"grant": handle.grant, "task": handle.task, "holder": handle.holder}
 
 
 def _proof(
@@ -300,7 +314,7 @@ def _task(redeemed: Redeemed) -> Task:
     )
 
 
-def _around(destination: str | None, verified: Verified) -> Circumstances:
+def _around(destination: str | None, verified: Verified, presented: Mapping[str, str] | None) -> Circumstances:
     workload, redeemed, proven = verified.workload, verified.redeemed, verified.proven
     return Circumstances(
         None if redeemed is None else redeemed.task.id,
@@ -309,4 +323,5 @@ def _around(destination: str | None, verified: Verified) -> Circumstances:
         proof=None if proven is None else proven.id,
         destination=destination,
         bindings=() if redeemed is None else tuple(sorted(redeemed.task.proof)),
+        presented=presented,
     )

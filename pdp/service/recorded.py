@@ -1,4 +1,4 @@
-"""A decision that is recorded, or is a denial (P13): whoever gets an allow knows that the record has it."""
+"""A decision that the record takes, or a denial (P13). What it has taken is written just after: a kill can lose that."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ SIGNING, PUBLIC, MASKING = "signing.pem", "signing.pub", "masking.key"
 class RecordKeys:
     signing: Ed25519PrivateKey = field(repr=False)
     masking: bytes = field(repr=False)
+    folder: Path | None = None  # where they are kept, and the last signed entry of each record with them
 
     @property
     def id(self) -> str:
@@ -57,7 +58,7 @@ def open_keys(folder: Path) -> RecordKeys:
     if not (folder / PUBLIC).exists():
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         write_whole(folder / PUBLIC, pem, 0o644)
-    return RecordKeys(key, mask)
+    return RecordKeys(key, mask, folder)
 
 
 def read_public_key(path: Path) -> bytes:

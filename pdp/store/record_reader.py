@@ -34,7 +34,10 @@ def find_segments(folder: Path) -> list[Path]:
 
 
 def find_records(folder: Path) -> list[Path]:
-    """The folders with a record: this one, and those of several processes in it. PdpError where there is none."""
+    """The folders with a record: those of the processes of a server, and this one, where there is a record in it itself.
+
+    PdpError where there is none.
+    """
     try:
         below = [p for p in folder.iterdir() if _WORKER.fullmatch(p.name) and p.is_dir()]
     except OSError as error:
@@ -43,18 +46,6 @@ def find_records(folder: Path) -> list[Path]:
     if not found:
         raise PdpError("invalid_file", f"there is no record in `{folder}`")
     return found
-
-
-def need_segments(folder: Path) -> list[Path]:
-    """The files of one record; PdpError where there is none, or where it is one of several."""
-    records = find_records(folder)
-    if records != [folder]:
-        each = ", ".join(f"`{record}`" for record in records if record != folder)
-        own = "; copy the files that lie beside these elsewhere, and name them there" if folder in records else ""
-        raise PdpError(
-            "invalid_file", f"`{folder}`: each process has a record of its own, to be named by itself: {each}{own}"
-        )
-    return find_segments(folder)
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdp.errors import PdpError
 from pdp.record.checkpoint import make_checkpoint
@@ -21,8 +21,10 @@ from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice, kind_of
 from pdp.record.line import Head, make_line
 from pdp.record.masking import Masking
+from pdp.store.record_heads import Signed, SignedHead
 from pdp.store.record_keys import RecordKeys
 from pdp.store.record_segments import Found, SegmentWriter, recover
+from pdp.store.record_tail import judge_tail
 
 FORMAT = 1
 
@@ -43,6 +45,7 @@ class RecordSettings:
     full: Full = Full.DROP
     sync: Sync = Sync.INTERVAL
     queue_max: int = 65_536  # entries
+    queue_bytes: int = 512 * 1024 * 1024  # that those keep alive at most, roughly
     segment_bytes: int = 64 * 1024 * 1024
     segment_s: float = 86_400.0
     sync_s: float = 1.0
@@ -53,8 +56,16 @@ class RecordSettings:
     secrets: frozenset[str] = frozenset()  # fields to mask, see `Masking`
 
     def __post_init__(self) -> None:
-        if min(self.queue_max, self.segment_bytes, self.checkpoint_entries) < 1 or min(self.sync_s, self.checkpoint_s) <= 0:
+        sizes = self.queue_max, self.queue_bytes, self.segment_bytes, self.checkpoint_entries
+        if min(sizes) < 1 or min(self.sync_s, self.checkpoint_s) <= 0:
             raise PdpError("invalid_argument", "sizes and spans of a record are more than nothing")
+
+
+class Told(NamedTuple):
+    """An entry that is text already."""
+
+    kind: Kind
+    text: str
 
 
 class RecordWriter:
@@ -72,20 +83,25 @@ class RecordWriter:
         self._unsynced = False
         self._stopped = False
         self._checkpointed = self._synced = self._begun = time.monotonic()
+        self._name = folder.resolve().name
+        self._kept = SignedHead(keys.folder, folder)
         found = self._recover(folder)
         self._record, self._head = found.record, found.head
+        self.tail = tail = judge_tail(folder, found, keys, self._kept.read())
         try:
-            if found.sound and found.key == keys.id:  # a file names the key of its checkpoints; another key, another file
+            if tail.sound:
                 self._file.resume(found.number)
-                self._checkpoint()  # for what the one before left unsigned
-            else:
-                self._begin(found.number + 1)
+                if tail.adopted:
+                    self._notice(Kind.ADOPTED, dict(tail.adopted))
+                    self._checkpoint()
+            else:  # a file names the key of its checkpoints, and what is wrong with it stays as it was found
+                self._begin(found.number + 1, tail.adopted)
             self._notice(Kind.START, {"process": os.getpid(), "format": FORMAT, "masking_key": self._masking.key_id})
-            for repair in found.repairs:
+            for repair in (*found.repairs, *tail.repairs):
                 self._notice(Kind.REPAIR, dict(repair))
             self._checkpoint()
             self._file.write()
-            self._file.sync()
+            self._sync()
         except OSError as error:
             self._file.close()
             raise PdpError("invalid_file", f"`{folder}` cannot be written: {error.strerror}") from None
@@ -102,30 +118,32 @@ class RecordWriter:
 
     # ---- entries
 
+    def tell(self, entry: Entry) -> Told:
+        """An entry as text, in any thread."""
+        try:
+            return Told(entry.kind, encode(entry, self._masking))
+        except Exception as error:  # noqa: BLE001  # a foreign object in an entry may raise anything
+            return self._untold(error)
+
     def put(self, entry: Entry) -> None:
         """Adds an entry to the chain."""
-        try:
-            text, kind = self._encoder.encode(entry), entry.kind
-        except Exception as error:  # noqa: BLE001  # a foreign object in an entry may raise anything
-            text, kind = self._untold(error)
-        self._put(kind, text)
+        self.put_told(self.tell(entry))
 
     def put_decided(self, item: tuple[Any, ...]) -> None:
         """What was queued: the parts of an entry."""
         request, decision, *rest = item
         try:
-            text = self._encoder.decided(request, decision, *rest)
-            kind = kind_of(decision)
+            told = Told(kind_of(decision), self._encoder.decided(request, decision, *rest))
         except Exception as error:  # noqa: BLE001  # as above
-            text, kind = self._untold(error)
-        self._put(kind, text)
+            told = self._untold(error)
+        self.put_told(told)
 
-    def _untold(self, error: Exception) -> tuple[str, Kind]:
+    def _untold(self, error: Exception) -> Told:
         """An entry that cannot be told is told as lost: the writer must outlive any entry."""
-        return canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__}), Kind.DROP
+        return Told(Kind.DROP, canonical({"at_us": self.now_us(), "count": 1, "error": type(error).__name__}))
 
-    def _put(self, kind: Kind, text: str) -> None:
-        self._append(kind, text)
+    def put_told(self, told: Told) -> None:
+        self._append(told.kind, told.text)
         if self._uncovered >= self._settings.checkpoint_entries:
             self._checkpoint()
 
@@ -142,6 +160,7 @@ class RecordWriter:
         told = make_checkpoint(self._record, self._head, self.now_us(), self._keys.signing)
         self._append(Kind.CHECKPOINT, canonical(told))
         self._uncovered = 0
+        self._signed = Signed(self._record, self._head)
         self._checkpointed = time.monotonic()
 
     # ---- the disk
@@ -192,11 +211,13 @@ class RecordWriter:
             self.push()
         if self._unsynced and settings.sync is Sync.INTERVAL and now - self._synced >= settings.sync_s:
             self.push(sync=True)
-        elif settings.sync is Sync.OFF:
+        elif settings.sync is Sync.OFF and self._unsynced and not self.is_stuck:
             self._unsynced = False
+            self._kept.keep(self._signed)
 
     def _sync(self) -> None:
         self._file.sync()
+        self._kept.keep(self._signed)
         self._unsynced = False
         self._synced = time.monotonic()
 
@@ -230,21 +251,25 @@ class RecordWriter:
         self.failing = error.strerror or type(error).__name__
         self._retry_at = time.monotonic() + self._settings.retry_s
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int, adopted: Mapping[str, Any] | None = None) -> None:
         self._file.begin(number)
         self._begun = time.monotonic()
         head = self._head
         header = {
             "record": self._record,
+            "name": self._name,
             "number": number,
             "format": FORMAT,
             "at_us": self.now_us(),
             "previous": {"seq": head.seq, "hash": head.hash} if head.seq >= 0 else None,
             "checkpoint_entries": self._settings.checkpoint_entries,
+            "checkpoint_us": int(self._settings.checkpoint_s * 1e6),
             "key": self._keys.id,
             "public": self._keys.public.hex(),
         }
         self._append(Kind.SEGMENT, canonical(header))
+        if adopted:
+            self._notice(Kind.ADOPTED, dict(adopted))
         self._checkpoint()
 
     def finish(self) -> bool:

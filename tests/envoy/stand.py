@@ -209,7 +209,7 @@ class Stand:
         """The entry of a decision in the record."""
 
         def find() -> Mapping[str, Any] | None:
-            for _, line in read_record(self.record / "pdp"):
+            for _, line in read_record(self.record / "pdp" / "worker-0"):
                 if line is not None and line.kind == "decision" and line.data().get("id") == decision:
                     return line.data()
             return None
@@ -223,7 +223,9 @@ class Stand:
 
     def all_decided(self) -> list[Mapping[str, Any]]:
         """Every entry of a decision that is on disk by now."""
-        lines = (line for _, line in read_record(self.record / "pdp") if line is not None and line.kind == "decision")
+        lines = (
+            line for _, line in read_record(self.record / "pdp" / "worker-0") if line is not None and line.kind == "decision"
+        )
         return [line.data() for line in lines]
 
     def _config(self, name: str, state: bool) -> Document:

@@ -31,7 +31,8 @@ from pdp.record.encode import ENTRY_BYTES_MAX, canonical, encode
 from pdp.record.encoder import Encoder
 from pdp.record.line import START, make_line, parse_line
 from pdp.record.replay import DIFFERS, NOT_REPLAYABLE, OTHER_GENERATION, SAME, replay
-from pdp.record.values import Lost, tell, untell
+from pdp.record.token_shapes import find_tokens, may_hold_token
+from pdp.record.values import Lost, tell, tell_fields, untell
 from tests.pdp.record.world import AGENT, MASKING, NOW, POLICY, REQUESTS, TASK, World, bundle
 
 WORLD = World()
@@ -48,6 +49,51 @@ TOKENS = {
     "half a pem": (PEM[:70], "MC4CAQAwBQYDK2VwBCIEIFNl"),
     "bearer": ("Authorization: Bearer canary-0123456789", "canary-0123456789"),
     "basic": ("Basic Y2FuYXJ5OmNhbmFyeQ==", "Y2FuYXJ5OmNhbmFyeQ"),
+    # Finding F3: behind a letter, digit, `-`, `_` or an encoding; in other forms; keys of services.
+    "jwt behind a dash": (f"session-{JWT}", JWT.split(".")[1]),
+    "jwt behind an underscore": (f"jwt_{JWT}", JWT.split(".")[1]),
+    "jwt behind a letter": (f"A{JWT}", JWT.split(".")[1]),
+    "jwt behind a digit": (f"7{JWT}", JWT.split(".")[1]),
+    "jwt in a query": (f"token%3D{JWT}", JWT.split(".")[1]),
+    "jwt behind an encoded space": (f"Bearer%20{JWT}", JWT.split(".")[1]),
+    "jwt with encoded dots": (JWT.replace(".", "%2E"), JWT.split(".")[1]),
+    "jwt encoded twice": (JWT.replace(".", "%252e"), JWT.split(".")[1]),
+    "jwt in the json form": (
+        '{{"payload":"{1}","protected":"{0}","signature":"{2}"}}'.format(*JWT.split(".")),
+        JWT.split(".")[1],
+    ),
+    "signature in the json form": ('{{"signature": "{2}"}}'.format(*JWT.split(".")), JWT.split(".")[2]),
+    "part of a jwt": (JWT.split(".")[1] + "eyJ", JWT.split(".")[1]),
+    "folded jwt": (JWT[:30] + "\r\n  " + JWT[30:75] + "\n\t" + JWT[75:], JWT[40:70]),
+    "folded at a dot": (JWT.replace(".", ".\n  "), JWT.split(".")[1]),
+    "spaced jwt behind a letter": (
+        "xewogICJhbGciOiAiRVMyNTYiCn0.eyJqdGkiOiJjYW5hcnktMTIzIn0.c2ln",
+        "eyJqdGkiOiJjYW5hcnktMTIzIn0",
+    ),
+    "paseto": ("v4.public.Y2FuYXJ5Y2FuYXJ5", "Y2FuYXJ5Y2FuYXJ5"),
+    "bearer and a colon": ("bearer: canary-0123456789", "canary-0123456789"),
+    "bearer in odd letters": ("BeArEr canary-0123456789", "canary-0123456789"),
+    "bearer and a tab": ("Bearer\tcanary-0123456789", "canary-0123456789"),
+    "bearer and encoded": ("Bearer%20canary-0123456789", "canary-0123456789"),
+    "basic in odd letters": ("bASIC\tY2FuYXJ5OmNhbmFyeQ==", "Y2FuYXJ5OmNhbmFyeQ"),
+    "userinfo without a password": ("https://canary-0123456789@db.example/x", "canary-0123456789"),
+    "userinfo, encoded": ("https%3A%2F%2Fapp:canary-pass%40db.example%2Fx", "canary-pass"),
+    "pem, encoded": ("-----BEGIN%20PRIVATE%20KEY-----%0AMC4CAQAwBQYDK2VwBCIEIFNl", "MC4CAQAwBQYDK2VwBCIEIFNl"),
+    "pem as a form": ("-----BEGIN+RSA+PRIVATE+KEY-----MC4CAQAwBQYDK2VwBCIEIFNl", "MC4CAQAwBQYDK2VwBCIEIFNl"),
+    "openai": ("sk-proj-canary0123456789canary", "canary0123456789"),
+    "google": ("key AIzaSyCanary0123456789canary0123456789", "Canary0123456789"),
+    "google oauth": ("ya29.a0canary0123456789", "canary0123456789"),
+    "aws": ("id=AKIACANARY0123456789", "CANARY0123456789"),
+    "aws secret": ("aws_secret_access_key = canary/0123456789+canary", "canary/0123456789"),
+    "slack": ("xoxb-12345-canary0123456789", "canary0123456789"),
+    "slack hook": ("https://hooks.slack.com/services/T01/B01/canary0123456789", "canary0123456789"),
+    "npm": ("//r/:_authToken=npm_canary0123456789canary0123456789", "canary0123456789"),
+    "pypi": ("pypi-AgEIcanary0123456789", "canary0123456789"),
+    "gitlab": ("glpat-canary0123456789", "canary0123456789"),
+    "stripe": ("sk_live_canary0123456789", "canary0123456789"),
+    "vault": ("hvs.canary0123456789", "canary0123456789"),
+    "a query": ("/x?page=1&access_token=canary0123456789&y=2", "canary0123456789"),
+    "json in a text": ('{"password": "canary0123456789"}', "canary0123456789"),
     "url": ("postgres://app:canary-pass@db.example/x", "canary-pass"),
     "github": ("ghp_canary0123456789canary0123456789", "canary0123456789"),
 }
@@ -283,6 +329,7 @@ def test_a_token_is_never_in_the_text(name: str) -> None:
 
 
 def test_a_declared_secret_is_never_in_the_text_and_matches_wherever_it_is_seen() -> None:
+    """Finding F5: wherever one field is seen, and nowhere else."""
     secrets = {"context.columns", "context.token", "task.tenant", "Parcel.note", "User.id", "Doc.id", "gate.environment"}
     masking = Masking(MASKING.key, frozenset(secrets))
     request = pdp.Request(
@@ -294,14 +341,79 @@ def test_a_declared_secret_is_never_in_the_text_and_matches_wherever_it_is_seen(
     for text in (encode(entry, masking), Encoder(masking).encode(entry)):
         assert "canary" not in text
         told = json.loads(text)["request"]
-        digest = masking.hide("canary")
-        assert (
-            told["resource"][1]
-            == told["user"][1]
-            == told["task"]["attributes"]["tenant"]
-            == told["context"]["token"]
-            == digest
-        )
+        found = {
+            "Doc.id": told["resource"][1],
+            "User.id": told["user"][1],
+            "task.tenant": told["task"]["attributes"]["tenant"],
+            "context.token": told["context"]["token"],
+        }
+        assert found == {field: masking.hide("canary", field) for field in found}
+        assert len({json.dumps(digest) for digest in found.values()}) == len(found)
+
+
+def test_f5_a_field_of_the_caller_says_nothing_about_another() -> None:
+    """Finding F5: a guess is put into a field that the caller may fill, and compared with what the directory holds."""
+    masking = Masking(MASKING.key, frozenset({"Doc.tenant"}))
+    guess = pdp.Request("list", ("Doc", "d"), context={"password": "acme", "a": {"password": "acme"}})
+    entry = dataclasses.replace(WORLD.decided(REQUESTS[0]), request=guess)
+    told = json.loads(encode(entry, masking))["request"]["context"]
+    held = json.loads(encode(WORLD.decided(REQUESTS[7]), masking))["evidence"]["resource"][1][1]
+    assert held == masking.hide("acme", "Doc.tenant")
+    assert len({json.dumps(d) for d in (held, told["password"], told["a"]["password"])}) == 3
+    assert masking.hide("5", "a.b") != masking.hide("5", "a") != masking.hide("5")
+
+
+def test_a_token_is_the_same_wherever_it_is_seen() -> None:
+    fields = tell_fields({"token": JWT, "text": f"Bearer {JWT}", "odd": f"session-{JWT}"}, MASKING, "context")
+    told = MASKING.scan(fields)
+    assert told["token"] == told["text"]["$text"][1] == told["odd"]["$text"][1] == MASKING.hide(JWT)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_what_is_a_token_is_hinted_at(name: str) -> None:
+    assert may_hold_token(TOKENS[name][0])
+
+
+REPEATED = [
+    "eyJ.", "eyJ", "eyJ\n ", "eyJabcdefghijkl.", "e30.", " e30.a", "e30.a\n ", "://", "://a", "bearer", "bearer ", "basic:",
+    "-----BEGIN ", "-----BEGIN A-----", "token=", "=", '"payload":', '"payload" : "', "%3A%2F%2F", "sk-", " sk-aaaa",
+    "xoxb-", "%252E", "eyJabcdefghijklmn%25", "ghp_", "https://hooks.slack.com/services/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", REPEATED)
+def test_f2_the_work_for_a_text_is_linear_in_it(piece: str) -> None:
+    """Finding F2: no text makes the search go over the same characters again and again. A square would take minutes."""
+    text = (piece * 300_000)[:300_000]
+    spans = list(find_tokens(text))
+    assert all(start < end for start, end in spans)
+    assert [s for s in spans if s[1] > len(text)] == []
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_f2_of_a_long_text_only_the_beginning_is_looked_through(name: str) -> None:
+    """Finding F2: 256 characters are kept, so what is far behind them is not masked, but left out."""
+    secret, canary = TOKENS[name]
+    looked_at = []
+
+    class Watched(Masking):
+        def parts(self, text: str) -> list[str | dict[str, str]]:
+            looked_at.append(len(text))
+            return super().parts(text)
+
+    for text in (secret + "z" * 500_000, "z " * 100 + secret + " z" * 250_000, "z " * 120 + secret + " z" * 250_000):
+        told = tell(text, Watched(MASKING.key))
+        assert (told["length"], canary in json.dumps(told)) == (len(text), False)
+    assert looked_at == []
+
+
+def test_f2_an_entry_full_of_tokens_is_cut_before_it_is_looked_through() -> None:
+    context = {f"k{i}": ["bearer x " * 200] * 10 for i in range(10)}
+    entry = dataclasses.replace(WORLD.decided(REQUESTS[0]), request=pdp.Request("read", ("Doc", "d"), context=context))
+    for text in (encode(entry, MASKING), Encoder(MASKING).encode(entry)):
+        told = round_trip(text)
+        assert told["request"]["$cut"] == "request"
+        assert told["outcome"] == "allow"
 
 
 def test_secrets_of_the_directory_are_masked_in_the_evidence() -> None:
@@ -330,13 +442,20 @@ def test_a_caller_cannot_imitate_a_mask_or_a_cut() -> None:
 
 @given(st.text(string.printable, max_size=60))
 def test_ordinary_text_stays_readable(text: str) -> None:
-    if not any(word in text.lower() for word in ("bearer ", "basic ", "://", "-----begin", "ghp_", "xox", "eyj", "e30")):
+    if not may_hold_token(text):
         assert MASKING.scan(text) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["example.com.org", "every.day.is.fine", "spiffe://prod.acme/ns/billing/api", "a@b.example", "x:y@z"]
-)
+    "text",
+    [
+        "example.com.org", "every.day.is.fine", "spiffe://prod.acme/ns/billing/api", "a@b.example", "x:y@z",
+        "risk-assessment-2026",
+        "brew1-internal.example.com", "node30.prod.acme", "framework-internal-api.prod.acme", "keyAgentService.prod.acme",
+        "surveyJobIdentifier.prod.acme.test", "task-something-that-is-long", "a token, a password: words",
+        "disk_space_is_low_today",
+    ],
+)  # fmt: skip
 def test_names_are_no_tokens(text: str) -> None:
     assert MASKING.scan(text) == text
 

@@ -190,8 +190,8 @@ def test_a_torn_tail_is_cut_off_and_said(folder: Path, keys: RecordKeys, cut: in
     assert [f.code for f in checked(folder, keys).findings] == ["torn_line"]
     start_again(folder, keys)
     result = checked(folder, keys, whole=True)
-    assert result.ok, result.findings
-    (repair,) = entries(folder, "repair")
+    assert {f.code for f in result.findings} == {"adopted", "set_back"}, result.findings  # a signature was cut
+    repair, _ = entries(folder, "repair")
     assert repair["what"] == "torn_tail"
     assert repair["bytes"] == len(whole[:-cut]) - whole[:-cut].rfind(b"\n") - 1
 
@@ -308,7 +308,7 @@ def test_kill_minus_9_in_mid_write_loses_nothing_that_was_flushed(tmp_path: Path
     with RecordFiles(folder, keys):
         pass
     result = checked(folder, keys, whole=True)
-    assert result.ok, result.findings[:5]
+    assert {f.code for f in result.findings} <= {"adopted"}, result.findings[:5]  # what a kill left unsigned
     runs: list[list[int]] = []
     for number in ids(folder):
         if number == 0:

@@ -125,7 +125,7 @@ def test_verify(base: Path, tmp_path: Path) -> None:
     key = base / "keys" / "signing.pub"
     ran = run("log", "verify", base / "log", "--key", key, "--whole")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.startswith("whole: 1 file, ")
+    assert ran.stdout.startswith("log: whole: 1 file, ")
     assert "0 after the last" in ran.stdout
     assert "no --key" in run("log", "verify", base / "log").stderr
     head = ran.stdout.split("head ")[1].strip()
@@ -139,11 +139,12 @@ def test_verify(base: Path, tmp_path: Path) -> None:
     ran = run("log", "verify", spoilt, "--key", key)
     assert ran.returncode == 1
     line = next(i for i, raw in enumerate(path.read_bytes().splitlines(), 1) if b'"outcome":"deny"' in raw)
-    assert ran.stdout.startswith(f"{path.name}:{line}: edited: ")
+    assert ran.stdout.startswith(f"log: {path.name}:{line}: edited: ")
     verified = told(1, "log", "verify", spoilt, "--key", key, "--format", "json")
     assert verified["ok"] is False
     assert verified["key_given"] is True
-    assert [(f["code"], f["where"]) for f in verified["findings"]] == [("edited", f"{path.name}:{line}")]
+    (one,) = verified["records"]
+    assert [(f["code"], f["where"]) for f in one["findings"]] == [("edited", f"{path.name}:{line}")]
 
     open_keys(tmp_path / "stranger")
     ran = run("log", "verify", base / "log", "--key", tmp_path / "stranger" / "signing.pub")
@@ -268,12 +269,101 @@ def test_what_several_processes_wrote_is_shown_in_order_of_time(tmp_path: Path) 
     assert [line.split(" ")[0][-3:-1] for line in ran.stdout.splitlines()] == ["00", "01", "02", "03"], ran.stdout
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_nothing_is_said_whole_where_one_of_several_was_looked_at(base: Path, several: Path, *, earlier: bool) -> None:
-    if earlier:
-        for path in find_segments(base / "log"):
-            shutil.copy(path, several)
-    ran = run("log", "verify", several)
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert f"`{several}/worker-0`, `{several}/worker-1`" in ran.stderr
-    assert run("log", "verify", several / "worker-1").returncode == 0
+@pytest.fixture
+def server_record(tmp_path: Path) -> Path:
+    """As a server leaves it that had two processes, and before that one, by the layout of then."""
+    keys = open_keys(tmp_path / "keys")
+    for name in ("record", "record/worker-0", "record/worker-1"):
+        with RecordFiles(tmp_path / name, keys) as record:
+            record.stepped(Step(Kind.INCIDENT, "freeze", NOW, name))
+    return tmp_path / "record"
+
+
+def verified(code: int, folder: Path, *options: object) -> list[dict[str, Any]]:
+    key = next(p for up in folder.parents if (p := up / "keys" / "signing.pub").exists())
+    found: list[dict[str, Any]] = told(code, "log", "verify", folder, "--key", key, *options, "--format", "json")["records"]
+    return found
+
+
+def found_in(records: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {one["name"]: [f["code"] for f in one["findings"]] for one in records}
+
+
+def test_a13_all_records_of_a_server_are_verified(server_record: Path) -> None:
+    """Finding A13: whatever `workers` was, one command verifies all that there is, and says each by its name."""
+    assert found_in(verified(0, server_record, "--whole")) == {"record": [], "worker-0": [], "worker-1": []}
+    ran = run("log", "verify", server_record, "--key", server_record.parent / "keys" / "signing.pub")
+    assert [line.split(": ")[:2] for line in ran.stdout.splitlines()] == [
+        [name, "whole"] for name in ("record", "worker-0", "worker-1")
+    ]
+    assert found_in(verified(0, server_record / "worker-1")) == {"worker-1": []}
+    (server_record / "worker-1" / "record-00000001.ndjson").write_text("spoilt\n")
+    assert found_in(verified(1, server_record)) == {
+        "record": [],
+        "worker-0": [],
+        "worker-1": ["bad_segment", "malformed_line"],
+    }
+
+
+@pytest.mark.parametrize("stolen", ["worker-0", "."])
+def test_f6_another_record_under_the_same_key_is_found(server_record: Path, stolen: str) -> None:
+    """Finding F6: the record of another process, whole and signed, in the place of one."""
+    (path,), (other,) = find_segments(server_record / "worker-1"), find_segments(server_record / stolen)
+    path.write_bytes(other.read_bytes())
+    found = found_in(verified(1, server_record))
+    assert set(found["worker-1"]) == {"wrong_record"}
+    assert found["worker-0"] == []
+
+
+def test_f6_records_can_be_pinned(server_record: Path) -> None:
+    """Finding F6: `--record ID` is for what stands in one folder."""
+    ids = {one["name"]: one["record"] for one in verified(0, server_record)}
+    every = [word for each in ids.values() for word in ("--record", each)]
+    verified(0, server_record, *every)
+    verified(0, server_record / "worker-1", "--record", ids["worker-1"])
+    assert found_in(verified(1, server_record / "worker-1", "--record", ids["worker-0"])) == {
+        "worker-1": ["wrong_record"] * 2
+    }
+    for path in (server_record / "worker-1").iterdir():
+        path.unlink()
+    assert found_in(verified(1, server_record, *every)) == {"record": [], "worker-0": ["wrong_record"]}
+
+
+def test_an_entry_that_was_there_is_asked_for_by_record(server_record: Path) -> None:
+    heads = {one["name"]: f"{one['head']['seq']}:{one['head']['hash']}" for one in verified(0, server_record)}
+    verified(0, server_record, *[word for name, head in heads.items() for word in ("--expect", f"{name}={head}")])
+    found = found_in(verified(1, server_record, "--expect", f"worker-1={heads['worker-0']}"))
+    assert found == {"record": [], "worker-0": [], "worker-1": ["cut_end"]}
+    for wrong in (heads["worker-0"], f"worker-7={heads['worker-0']}"):
+        ran = run("log", "verify", server_record, "--expect", wrong)
+        assert ran.returncode == 2
+        assert "`worker-1`" in ran.stderr
+    twice = ["--expect", f"worker-1={heads['worker-1']}"] * 2
+    assert run("log", "verify", server_record, *twice).returncode == 2
+
+
+def test_f1_what_a_start_said_is_accepted_by_name(tmp_path: Path) -> None:
+    """Finding F1: a finding of the writer's own stays until somebody has looked into it, and says so with `--known`."""
+    keys = open_keys(tmp_path / "keys")
+    with RecordFiles(tmp_path / "log", keys):
+        pass
+    (path,) = find_segments(tmp_path / "log")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with RecordFiles(tmp_path / "log", keys) as record:
+        assert record.found_at_start == ("signed_end_gone", "entries 4 to 4 were not signed")
+    (one,) = verified(1, tmp_path / "log")
+    assert found_in([one]) == {"log": ["adopted", "set_back"]}
+    known = [word for f in one["findings"] for word in ("--known", f"{f['seq']}:{f['hash']}")]
+    assert found_in(verified(0, tmp_path / "log", *known)) == {"log": []}
+    assert found_in(verified(1, tmp_path / "log", *known[:2])) == {"log": ["set_back"]}
+    text = run("log", "verify", tmp_path / "log", "--key", tmp_path / "keys" / "signing.pub").stdout
+    assert all(f"--known {f['seq']}:{f['hash']}" in text for f in one["findings"])
+
+
+def test_f6_the_unsigned_end_can_be_bounded(base: Path, tmp_path: Path) -> None:
+    (path,) = find_segments(base / "log")
+    (tmp_path / path.name).write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run("log", "verify", tmp_path).returncode == 0
+    ran = run("log", "verify", tmp_path, "--max-uncovered", "0")
+    assert ran.returncode == 1
+    assert "entries at the end without a signature; at most 0 may be" in ran.stdout

@@ -176,7 +176,7 @@ def test_153_cancelled_calls(tmp_path: Path) -> None:
         assert ask(opened) == "allowed"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(2 * WAIT_S) == 0
-    lines = [json.loads(line) for path in sorted(record.glob("record-*")) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for path in sorted(record.glob("worker-0/record-*")) for line in path.read_text().splitlines()]
     assert [line["seq"] for line in lines] == list(range(len(lines)))
     for line in lines:
         if line["kind"] == "decision":

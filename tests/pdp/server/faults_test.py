@@ -51,7 +51,7 @@ def test_155_kill_9_of_a_worker_under_load(tmp_path: Path) -> None:
 
 
 def _record(folder: Path, outcome: str) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (folder / "record-00000001.ndjson").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "worker-0" / "record-00000001.ndjson").read_text().splitlines()]
     return [e for e in lines if e["kind"] == outcome]
 
 
@@ -63,7 +63,7 @@ def test_166_disk_full_for_the_record(tmp_path: Path, full: str) -> None:
     with serving(tmp_path, **environment) as server, channel(server.address) as opened:
         pid, unlimited = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         assert ask(opened) == "allowed"
-        path = folder / "record-00000001.ndjson"
+        path = folder / "worker-0" / "record-00000001.ndjson"
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 20_000, resource.RLIM_INFINITY))
         told = ["allowed"]
 
@@ -90,6 +90,26 @@ def test_166_disk_full_for_the_record(tmp_path: Path, full: str) -> None:
     lost = sum(e["entry"]["count"] for e in _record(folder, "drop"))  # type: ignore[index, misc]
     assert (lost > 0) is (full == "drop" and found.count("allow") < told.count("allowed"))
     assert found.count("allow") + lost >= told.count("allowed")  # whoever was allowed is in the record, or known to be lost
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_f2_a_stop_that_loses_decisions_is_no_orderly_end(tmp_path: Path, workers: str) -> None:
+    """Finding F2: the disk does not take what was answered, so the exit code is not 0, and it is said."""
+    folder = tmp_path / "record"
+    environment = {
+        "PDP_RECORD_DIRECTORY": str(folder),
+        "PDP_RECORD_KEYS": str(tmp_path / "keys"),
+        "PDP_RECORD_FULL": "drop",
+        "PDP_WORKERS": workers,
+    }
+    with serving(tmp_path, **environment) as server, channel(server.address) as opened:
+        pids = [server.process.pid, *workers_of(server).values()] if workers == "2" else [server.process.pid]
+        assert ask(opened) == "allowed"
+        for pid in pids:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+        assert [ask(opened) for _ in range(20)] == ["allowed"] * 20
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(4 * WAIT_S) == 1
 
 
 # ---- the store

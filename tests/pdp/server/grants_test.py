@@ -370,7 +370,7 @@ def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, ca
     with place.serving(**told) as server, place.calling(server.address, GATE) as gate:
         assert gate.reason(asking(place, opened.handle)) == "task_ended"
     assert "is not the one that was last written" in caplog.text
-    assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record").iterdir() if path.is_file())
+    assert b"store_restored" in b"".join(path.read_bytes() for path in (place.folder / "record" / "worker-0").iterdir())
 
 
 def test_a_witness_beside_its_store_is_warned_of_at_each_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
