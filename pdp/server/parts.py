@@ -131,6 +131,8 @@ class Parts:
                 _reload_log.error(NOT_RELOADED, "\n".join(render(each) for each in errors.diagnostics if each.is_error))
             except PdpError as error:
                 _reload_log.error(NOT_RELOADED, error)
+            except Exception:  # noqa: BLE001  # a thread has nobody else to tell
+                _reload_log.exception(NOT_RELOADED, "unexpected")
 
         threading.Thread(target=run, name="pdp-reload", daemon=True).start()
 

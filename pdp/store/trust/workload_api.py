@@ -143,22 +143,38 @@ class WorkloadApi:
     # ---- one stream, forever
 
     def _follow(self, name: str, call: Callable[[], Any], take: Callable[[Any], None]) -> None:
+        """INVARIANT: as long as this thread is needed it does not end, or what it said would be believed for ever."""
         backoff_s = _BACKOFF_S
         while not self._closing.is_set():
             try:
                 self._calls[name] = stream = call()
                 for message in _until_closed(stream, self._closing):
-                    backoff_s = _BACKOFF_S
                     self._take(name, take, message)
+                    backoff_s = _BACKOFF_S
                 status = grpc.StatusCode.UNAVAILABLE
             except grpc.RpcError as error:
                 status = _status(error)
-            except ValueError:  # the channel was closed under us
-                status = grpc.StatusCode.CANCELLED
-            if self._closing.is_set() or not self._lost(name, status):
+            except Exception as error:  # noqa: BLE001  # the clock, or a channel that was closed under us
+                status = self._broken(name, error)
+            if self._closing.is_set() or not self._goes_on(name, status):
                 return
             self._closing.wait(backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
+
+    def _broken(self, name: str, error: Exception) -> grpc.StatusCode:
+        """A message may be lost with this, so the stream is ended: the next one begins with the whole state."""
+        if not self._closing.is_set():
+            self._report(_failed(name, error))
+        if name in self._calls:
+            self._calls[name].cancel()
+        return grpc.StatusCode.INTERNAL
+
+    def _goes_on(self, name: str, status: grpc.StatusCode) -> bool:
+        try:
+            return self._lost(name, status)
+        except Exception as error:  # noqa: BLE001  # the clock: nothing is decided until it goes on
+            self._report(_failed(name, error))
+            return True
 
     def _take(self, name: str, take: Callable[[Any], None], message: Any) -> None:
         """A message is taken whole; one that is wrong is discarded, and what was known stays."""
@@ -230,6 +246,10 @@ def _until_closed(stream: Any, closing: threading.Event) -> Iterator[Any]:
         if closing.is_set():
             return
         yield message
+
+
+def _failed(stream: str, error: Exception) -> Event:
+    return Event(stream, error.code if isinstance(error, PdpError) else "internal", repr(error))
 
 
 def _status(error: grpc.RpcError) -> grpc.StatusCode:
