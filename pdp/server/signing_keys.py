@@ -16,10 +16,11 @@ from language import FOREVER
 from pdp.errors import PdpError
 from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.people import Issuer, Role
-from pdp.grants.people_keys import read_key_set
+from pdp.grants.people_keys import DOCUMENT_BYTES_MAX, read_key_set
 from pdp.server.config import Config
 from pdp.server.trust_sources import state_of
 from pdp.store.issuer_keys import FILE, open_issuer_keys, read_issuer_keys
+from pdp.store.regular_file import read_regular
 from pdp.tokens.refusals import Refused as BadKeys
 
 _log = logging.getLogger("pdp.grants")
@@ -99,7 +100,7 @@ def read_people(config: Config) -> Mapping[str, Issuer]:
     for name, people in config.people.items():
         assert people.keys is not None  # the configuration was checked
         try:
-            raw = people.keys.read_bytes()
+            raw = read_regular(people.keys, DOCUMENT_BYTES_MAX + 1)
         except OSError as error:
             raise PdpError("invalid_file", f"`{people.keys}` cannot be read: {error.strerror}") from None
         algorithms = frozenset(people.algorithms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def make_private(path: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise PdpError("invalid_file", f"`{path}` is no regular file")
     if found.st_mode & 0o077 or found.st_uid != os.geteuid():
         raise PdpError("invalid_file", f"`{path}`: others may read or write it; it must be its owner's alone")
 

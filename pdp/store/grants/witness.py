@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,13 @@ class Witness:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
             found = os.fstat(self._file)
         except OSError as error:
             raise PdpError("invalid_file", f"`{path}` cannot be opened: {error.strerror}") from None
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._file)
+            raise PdpError("invalid_file", f"`{path}` is no regular file")
         if found.st_mode & 0o077 or found.st_uid != os.geteuid():
             os.close(self._file)
             raise PdpError("invalid_file", f"`{path}`: others may read or write it; it must be its owner's alone")

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pdp.errors import PdpError
 from pdp.identity import STRICT, Options, Origin, Refused, Side, SpiffeId, TrustBundle, TrustStore, accept_leaf, read_jwks
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.store.regular_file import open_regular
 
 REDIRECTS_MAX = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -129,7 +130,8 @@ def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> s
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         case WebServer(path):
             try:
-                context.load_verify_locations(cafile=str(path))
+                with open_regular(path) as file:  # OpenSSL is to open the very same
+                    context.load_verify_locations(cafile=f"/dev/fd/{file.fileno()}")
             except (OSError, ssl.SSLError):
                 raise PdpError("invalid_file", f"`{path}` has no certificates") from None
         case SpiffeServer(server_id):
