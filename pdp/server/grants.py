@@ -56,7 +56,7 @@ class GrantBook:
         config = parts.config
         self._parts = parts
         self._signing = SigningKeys(config, parts.clock())
-        parts.reads = self._signing.read_again
+        parts.reads, parts.key_problems = self._signing.read_again, self._signing.problems
         parts.prepares(self._signing.prepare)
         parts.prepares(self._prepare)
         self.bound_us = config.store.freshness  # in a follower too: each message says when the store was confirmed

@@ -33,6 +33,7 @@ class SigningKeys:
         self._config, self._folder = config, keys_folder(config)
         self._reading = threading.Lock()
         self._states: dict[str, object] = {}
+        self._problems: dict[str, str] = {}
         self.issuer: IssuerKeys = open_issuer_keys(self._folder, now)
         self.people: Mapping[str, Issuer] = MappingProxyType({})
         for error in self._read():
@@ -51,6 +52,7 @@ class SigningKeys:
             with self._reading:
                 self._config, self.people = config, people
                 self._states["people"] = states
+                self._problems.pop("people", None)
 
         return take
 
@@ -58,6 +60,10 @@ class SigningKeys:
         """What has changed since; costs a look at each file."""
         for error in self._read():
             _log.error("keys were not read again; those from before stay: %s", error)
+
+    def problems(self) -> list[str]:
+        """What could not be read when it was looked at last."""
+        return list(self._problems.values())
 
     def _read(self) -> list[Exception]:
         with self._reading:
@@ -75,7 +81,9 @@ class SigningKeys:
         try:
             read()
         except (PdpError, BadKeys) as error:
+            self._problems[name] = f"{name}: {error}"
             return [error]
+        self._problems.pop(name, None)
         return []
 
     def _read_issuer(self) -> None:

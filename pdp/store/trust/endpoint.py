@@ -128,7 +128,7 @@ def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> s
     match server:
         case WebServer(None):
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        case WebServer(path):
+        case WebServer(Path() as path):
             try:
                 with open_regular(path) as file:  # OpenSSL is to open the very same
                     context.load_verify_locations(cafile=f"/dev/fd/{file.fileno()}")
