@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.identity import Origin, Refused, read_jwks
-from pdp.server.config import Config
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.server.config import Config
 from pdp.store.dev_domain import create_domain, open_domain
 from pdp.store.regular_file import read_regular
 from pdp.store.trust import Trust

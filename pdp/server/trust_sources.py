@@ -82,8 +82,8 @@ class TrustSources:
         return f"no fresh bundle of {', '.join(missing)}" if missing else None
 
     def problems(self) -> Mapping[str, str]:
-        """By domain: that its source cannot be read now, so that what was trusted stays until it is stale; or that its bundle
-        has no key, so that nothing of it is trusted."""
+        """By domain: that its source cannot be read now, so that what was trusted stays until it is stale; or that its
+        bundle has no key, so that nothing of it is trusted."""
         found = {name: told.message for name, told in tuple(self._unread.items())}
         if self.workload_api is not None and not self.workload_api.wait_ready(0):
             found["workload-api"] = "has said nothing yet"

@@ -93,7 +93,7 @@ def test_after_a_fifo_another_bundle_is_taken(place: Place, tmp_path: Path) -> N
 
 
 def test_a_bundle_without_keys_revokes_at_once_and_it_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """Finding S11: everybody was refused while readiness and figures said that all is well. SPIFFE demands the revocation."""
+    """Finding S11: everybody was refused while readiness and figures said that all is well. SPIFFE demands that they are."""
     good = place.file.read_bytes()
     assert place.sources.lacking() is None
     place.write(NO_KEYS)

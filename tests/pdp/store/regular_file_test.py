@@ -120,7 +120,7 @@ def in_time(read: Callable[[], object]) -> BaseException:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     tmp_path.chmod(0o700)
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
