@@ -23,6 +23,7 @@ from pdp.grants.store import Consume, GrantStore, Record
 from pdp.record import Kind, Recorder, Step, SuspendAfter
 from pdp.server.changes import Changes
 from pdp.server.config import Config
+from pdp.server.config.sections import Restored
 from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.shared_grants import SharedGrants, message
@@ -87,14 +88,16 @@ class GrantBook:
     @classmethod
     def open(cls, parts: Parts, audience: str) -> GrantBook | None:
         """By the configuration; None where there is no store."""
-        path = parts.config.store.path
+        wanted = parts.config.store
+        path = wanted.path
         if path is None:
             return None
         if not parts.writes:
             return cls(parts, None, audience)
         from pdp.store.grants.sqlite import SqliteStore
 
-        store = SqliteStore(path, parts.config.store.witness, now_us=parts.clock)
+        refuse = wanted.restored is Restored.REFUSE
+        store = SqliteStore(path, wanted.witness, now_us=parts.clock, refuse_restored=refuse)
         parts.closes(store.close)
         if store.restored:
             _tell_restored(parts, path)

@@ -23,9 +23,11 @@ def open_regular(path: Path) -> BinaryIO:
         if error.errno == ENXIO:  # a socket, or a device that is not there
             raise _no_file(path) from None
         raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        refuse_other(os.fstat(handle), path)
+    except OSError:
         os.close(handle)
-        raise _no_file(path)
+        raise
     return os.fdopen(handle, "rb")
 
 
@@ -33,6 +35,12 @@ def read_regular(path: Path, bytes_max: int = -1) -> bytes:
     """The content, or the first `bytes_max` bytes of it. OSError as above."""
     with open_regular(path) as file:
         return file.read(bytes_max)
+
+
+def refuse_other(found: os.stat_result, path: Path) -> None:
+    """OSError for what is no regular file."""
+    if not stat.S_ISREG(found.st_mode):
+        raise _no_file(path)
 
 
 def _no_file(path: Path) -> OSError:

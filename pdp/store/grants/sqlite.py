@@ -21,7 +21,7 @@ from pdp.grants.store import Change, Changes, Committed, Conflict, Record, Store
 from pdp.store.grants.outcome import Key, outcome
 from pdp.store.grants.schema import migrate
 from pdp.store.grants.sqlite_file import connect, make_private, read_row, record_of, refuse_damaged, said, write_row
-from pdp.store.grants.sqlite_life import Life, advance, life_of, live_on
+from pdp.store.grants.sqlite_life import RESTORED, Life, advance, life_of, live_on
 from pdp.store.grants.witness import Seen, Witness
 from pdp.store.private_files import private_folder
 
@@ -40,8 +40,10 @@ class SqliteStore:
         *,
         wait_s: float = WAIT_S,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        refuse_restored: bool = False,
     ) -> None:
-        """`witness` is best on another disk, or at least outside of what is copied and restored with the database."""
+        """`witness` is best on another disk, or at least outside of what is copied and restored with the database. With
+        `refuse_restored` a store that is not the one last written is left as it is, and not opened."""
         self._path, self._wait_s, self._now_us = path, wait_s, now_us
         self._pid = os.getpid()
         self._writing, self._reading = threading.Lock(), threading.Lock()
@@ -59,6 +61,8 @@ class SqliteStore:
                 migrate(self._writer, path.name)
                 with self._transaction():
                     life, told, self.restored = live_on(self._writer, self._witness.seen(), now_us())
+                    if self.restored and refuse_restored:
+                        raise Unavailable(f"{RESTORED}; freezes and revocations that came after it are not in it")
                 if told is not None:
                     self._witness.see(told)
         except (sqlite3.Error, OSError, StoreRefusal) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pdp.grants.document import BadRecord, canonical, read_record, tell_record
 from pdp.grants.grant import Grant
 from pdp.grants.store import Record, StoreRefusal
 from pdp.store.grants.outcome import Key, key_of
+from pdp.store.regular_file import refuse_other
 
 _PRAGMAS = ("synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
 
@@ -23,8 +23,7 @@ def make_private(path: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise PdpError("invalid_file", f"`{path}` is no regular file")
+    refuse_other(found, path)
     if found.st_mode & 0o077 or found.st_uid != os.geteuid():
         raise PdpError("invalid_file", f"`{path}`: others may read or write it; it must be its owner's alone")
 

@@ -131,7 +131,7 @@ def test_what_is_no_file_is_refused_and_waited_for_by_nobody(reader: str, kind: 
     error = in_time(lambda: read(folder))
     assert isinstance(error, (PdpError, PolicyErrors)), error
     code = error.code if isinstance(error, PdpError) else error.diagnostics[0].code
-    assert code in ("invalid_file", "trust_unavailable", "unreadable")
+    assert code in ("invalid_file", "trust_unavailable", "store_unavailable", "unreadable")
 
 
 @pytest.mark.parametrize("kind", KINDS)
