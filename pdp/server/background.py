@@ -1,15 +1,23 @@
-"""The tasks that go on beside the work of a process. None ends unnoticed: asyncio alone keeps what they raised to itself."""
+"""The tasks and threads that go on beside the work of a process. None ends unnoticed.
+
+By itself asyncio keeps to itself what a task raised that nobody awaits, and a thread that raises ends with a few lines on
+standard error; the process would go on without it, and look well.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from pdp.errors import PdpError
 
 _log = logging.getLogger("pdp.server")
+
+_THREADS = ("pdp-", "workload-api-")  # how the names of ours begin
 
 _Work = Coroutine[Any, Any, None]
 
@@ -29,10 +37,28 @@ class Background:
         def done(task: asyncio.Task[None]) -> None:
             if not self._closing:
                 _log.critical("%s ended, and should go on", name, exc_info=_raised(task))
-                self._ended.append(name)
-                self._has_ended.set()
+                self._end(name)
 
         self._begin(work, done)
+
+    def keep_threads(self) -> None:
+        """The same for the threads of this process that are ours, whoever began them: what one raises ends the process."""
+        loop, before = asyncio.get_running_loop(), threading.excepthook
+
+        def raised(told: threading.ExceptHookArgs) -> None:
+            name = "" if told.thread is None else told.thread.name
+            if not name.startswith(_THREADS):
+                before(told)
+                return
+            _log.critical("the thread %s ended, and should go on", name, exc_info=told.exc_value)
+            with suppress(RuntimeError):  # the loop has ended before it
+                loop.call_soon_threadsafe(self._end, f"the thread {name}")
+
+        threading.excepthook = raised
+
+    def _end(self, name: str) -> None:
+        self._ended.append(name)
+        self._has_ended.set()
 
     def let(self, name: str, work: _Work) -> None:
         """Begins work that ends. What it raises is logged."""

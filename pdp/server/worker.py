@@ -47,11 +47,12 @@ async def serve(config: Config, origin: Origin | None, worker: int, runtime: Pat
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(loop, stop), name="pdp-supervisor", daemon=True).start()
     parts: Parts
     if worker == 0:  # the signal is taken by the loop, so not before there are parts
         loop.add_signal_handler(signal.SIGHUP, lambda: parts.reload_aside())
     background = Background()
+    background.keep_threads()
     background.keep("the word to the supervisor", _beat())
     try:
         parts = make_parts(config, worker, origin)

@@ -6,7 +6,9 @@ import asyncio
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ import pytest
 
 from pdp.errors import PdpError
 from pdp.server.background import Background
-from pdp.server.supervisor import AGAIN_S, AGAIN_S_MAX, BEAT_S, STEADY_S, Pauses, Supervisor
+from pdp.server.frames import Kind, frame
+from pdp.server.parts import make_parts
+from pdp.server.state import NoState
+from pdp.server.supervisor import AGAIN_S, AGAIN_S_MAX, STEADY_S, Pauses, Supervisor
+from pdp.server.writer import Writer
 from tests.pdp.server.workers_test import several
 from tests.pdp.server.world import WAIT_S, development, wait_until
 
@@ -55,12 +61,14 @@ def test_a_process_that_could_not_be_started_is_tried_again(
 def test_a_process_that_starts_wrongly_is_killed_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int, fault: str, says: str
 ) -> None:
-    with several(development(tmp_path, workers=2), FAULTY, silent_s=2 * BEAT_S) as two:
-        two.supervisor._start_s = 2 * BEAT_S  # the first start may have been slow
-        (two.supervisor._runtime / f"fault-{number}").write_text(fault)
+    with several(development(tmp_path, workers=2), FAULTY) as two:
+        two.supervisor._start_s = WAIT_S / 2
+        at_start = two.supervisor._runtime / f"fault-{number}"
+        at_start.write_text(fault)
         os.kill(two.supervisor.processes[number], signal.SIGKILL)
+        wait_until(lambda: not at_start.exists())
         wait_until(lambda: f"worker {number} {says}" in caplog.text)
-        two.supervisor._start_s = WAIT_S
+        two.supervisor._start_s = None  # the machine of the test may be slow
         assert two.read(number) == []
         assert two.supervisor.restarts >= 2
 
@@ -158,3 +166,58 @@ def test_work_that_fails_is_told_and_the_rest_goes_on(caplog: pytest.LogCaptureF
     assert "broken" in caplog.text
     assert "another" not in caplog.text
     assert "the rest" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pdp-trust", "another"])
+def test_a_thread_of_ours_that_raises_ends_the_rest(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others began is theirs."""
+    others: list[str] = []
+
+    async def run() -> None:
+        background, stop = Background(), asyncio.Event()
+        background.keep_threads()
+        thread = threading.Thread(target=lambda: asyncio.run(breaks()), name=name)
+        thread.start()
+        thread.join()
+        if others:
+            stop.set()
+        await asyncio.wait_for(background.until(stop), WAIT_S)
+
+    monkeypatch.setattr(threading, "excepthook", lambda told: others.append(told.thread.name))
+    if name == "another":
+        asyncio.run(run())
+        assert others == [name]
+        return
+    with pytest.raises(PdpError, match="the thread pdp-trust ended"):
+        asyncio.run(run())
+    assert "broken" in caplog.text
+    assert others == []
+
+
+def test_a_process_that_hangs_leaves_nothing_of_the_figures_that_it_was_asked_for(tmp_path: Path) -> None:
+    """Finding S11: each scrape left a future, for as long as the process that hangs did."""
+
+    async def run() -> None:
+        config = development(tmp_path)
+        parts = make_parts(config)
+        threads = ThreadPoolExecutor(1)
+        writer, background = Writer(tmp_path / "s", NoState(), {}, parts.callers, threads), Background()
+        await writer.start(background)
+        _, stream = await asyncio.open_unix_connection(tmp_path / "s")
+        stream.write(frame(Kind.HELLO, 1))
+        while not writer.followers:
+            await asyncio.sleep(0.005)
+        assert [await writer.figures() for _ in range(3)] == [{}, {}, {}]
+        assert writer._asked == {}
+        stream.write(frame(Kind.FIGURES, 4, b"{}"))  # late: it is asked no more
+        await stream.drain()
+        assert writer.followers == 1
+        stream.close()
+        await background.close()
+        await writer.close()
+        threads.shutdown()
+        parts.close()
+
+    asyncio.run(run())
