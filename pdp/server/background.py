@@ -69,9 +69,14 @@ class Background:
 
         self._begin(work, done)
 
-    async def until(self, stop: asyncio.Event) -> None:
-        """Returns once `stop` is set. PdpError when something ended that should go on: then we cannot either."""
-        await either(stop, self._has_ended)
+    async def until(self, *wanted: asyncio.Event) -> None:
+        """Returns once one of them is set. PdpError when something ended that should go on: then we cannot either."""
+        waiting = [asyncio.ensure_future(each.wait()) for each in (*wanted, self._has_ended)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
         if self._ended:
             raise PdpError("server_error", f"{', '.join(self._ended)} ended, and should go on")
 
@@ -88,16 +93,6 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(done)
         task.add_done_callback(self._tasks.discard)
-
-
-async def either(one: asyncio.Event, other: asyncio.Event) -> None:
-    """Waits until one of the two is set."""
-    waiting = [asyncio.ensure_future(each.wait()) for each in (one, other)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
 
 
 def _raised(task: asyncio.Task[None]) -> BaseException | None:

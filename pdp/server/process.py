@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pdp.engine.revocations import Revocations
 from pdp.server.admin import AdminServer, Page, page_of
-from pdp.server.background import Background, either
+from pdp.server.background import Background
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
@@ -100,7 +100,7 @@ async def run_process(
     admin: AdminServer | None = None
     try:
         if following is not None:
-            await either(following.has_state, stop)
+            await background.until(following.has_state, stop)
             if not following.has_state.is_set():
                 return  # asked to end before it was told the state: it never listened
         for listener in _listeners_of(config, parts.worker):
