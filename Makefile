@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: run walk story test check nightly bench generate clean help
+.PHONY: run walk story test check nightly bench floods generate clean help
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,8 @@ check: $(STAMP) ## style, types, import floors, generated files
 	$(BIN)/python -m pytest tests/floors_test.py
 	$(BIN)/python tools/generate.py --check
 
-nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache over a million steps
+nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache over a million steps, a soak of everything at once
+	$(BIN)/python -m bench.soak --minutes 10
 	PDP_TEST_STEPS=1000000 $(BIN)/python -m pytest tests/pdp/engine/cache_law_test.py
 	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/laws_test.py tests/language/hostile_test.py tests/pdp/wire/mutation_test.py
 	PDP_TEST_CASES=2000 $(BIN)/python -m pytest tests/pdp/grants tests/pdp/store
@@ -44,6 +45,9 @@ nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache 
 bench: $(STAMP) ## speed, beside the peers, in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python -m bench.run
+
+floods: $(STAMP) ## whether one caller can stop the others: each flood beside a gate that asks, in about ten minutes
+	$(BIN)/python -m bench.floods
 
 generate: $(STAMP) ## write the generated files anew
 	$(BIN)/python tools/generate.py

@@ -57,6 +57,11 @@ def processor_us(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e6
 
 
+def resident_kib(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
 def floor(folder: Path, stack: ExitStack) -> Contender:
     pages = folder / "pages"
     (pages / "documents").mkdir(parents=True)

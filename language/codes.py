@@ -154,7 +154,7 @@ _NAMES = _codes(
         ),
         "unknown_zone": (
             "a time zone that does not exist",
-            "Zones are those of the pinned IANA data, for example `Europe/Berlin` or `UTC`.",
+            "Zones are those of the package `tzdata`, for example `Europe/Berlin` or `UTC`.",
             "Correct the name.",
         ),
         "reserved_name": (
@@ -464,9 +464,14 @@ _WARNINGS = _codes(
             "Add `lasts at most DURATION`.",
         ),
         "task_without_scope": ("a task that may do nothing", "`during` it is never true.", "Add `may ACTIONS on TYPE`."),
+        "unused_silence": (
+            "a comment that silences a warning that is not there",
+            "The cause is gone or elsewhere, and the comment would hide the next one that comes.",
+            "Delete the comment, or write it on the line of the finding or above it.",
+        ),
         "silence_without_effect": (
-            "a comment that silences nothing",
-            "It names no warning: errors cannot be silenced, and a typo would leave the finding.",
+            "a comment that silences no warning",
+            "It names none: errors cannot be silenced, and a typo would leave the finding.",
             "Correct the code, or delete the comment.",
         ),
         "silence_without_reason": (

@@ -263,7 +263,7 @@ class Directory:
             raise DirectoryError("unknown_relation", f"there is no relation `{shorten(row.relation)}`")
         if type(row.of) is not tuple:
             raise DirectoryError("bad_value", f"{row.relation}: found {describe(row.of)}, expected a tuple of references")
-        if type(row.until) is not int or not (row.until == FOREVER or 0 < row.until < LATEST):
+        if type(row.until) is not int or not (row.until == FOREVER or 0 <= row.until <= LATEST):
             raise DirectoryError("bad_value", f"{row.relation}: `until` is no moment in microseconds since the epoch")
         if len(row.of) != len(decl.of):
             raise DirectoryError("bad_value", f"{row.relation}: relates {len(decl.of)} things, found {len(row.of)}")

@@ -133,13 +133,16 @@ def _until(value: Truth) -> int | None:
 
 
 def _readings(expr: t.TypedExpr, vocabulary: Vocabulary, inputs: Inputs) -> list[Reading]:
-    """What the condition read from the request and the directory, outermost reads only."""
+    """What the condition read from the request and the directory, outermost reads only; each reads `SOURCE is VALUE`."""
+    if isinstance(expr, t.Root) and expr.name == "task_covers":
+        covers = "absent" if inputs.task is None else "for this" if inputs.task_covers else "not for this"
+        return [Reading("the grant", covers)]
     if isinstance(expr, t.FieldOf | t.AttributeOf | t.KeyOf | t.IdOf | t.Root):
         evaluator = Evaluator(vocabulary, inputs)
         try:
             value, _ = evaluator.value(expr)
         except Unanswerable as error:
-            return [Reading(_source(expr), "absent" if error.code == "absent" else error.message)]
+            return [Reading(_source(expr), "absent" if error.code == "absent" else f"unknown: {error.message}")]
         return [Reading(_source(expr), show_value(value, expr.type))]
     if isinstance(expr, t.IsUser):
         return [Reading("user", inputs.user_type or "absent")]
@@ -157,8 +160,6 @@ def _readings(expr: t.TypedExpr, vocabulary: Vocabulary, inputs: Inputs) -> list
 
 def _source(expr: t.TypedExpr) -> str:
     match expr:
-        case t.Root("task_covers"):
-            return "the grant covers this"
         case t.Root(name):
             return name
         case t.FieldOf(of, name) | t.AttributeOf(of, _, name):
@@ -166,17 +167,10 @@ def _source(expr: t.TypedExpr) -> str:
         case t.IdOf(of):
             return f"{_source(of)}.id"
         case _:
-            return expr.span.text
+            return " ".join(expr.span.text.split())
 
 
 def _nearest_first(considered: list[ExplainedRule]) -> tuple[ExplainedRule, ...]:
-    """Denies that apply, then allows that apply, then by how little was missing."""
-
-    def rank(rule: ExplainedRule) -> tuple[int, int, str]:
-        if rule.truth == "true":
-            return (0 if rule.effect == "deny" else 1, 0, rule.rule)
-        if rule.truth == "error":
-            return (2, len(rule.failing), rule.rule)
-        return (3 if rule.effect == "allow" else 4, len(rule.failing), rule.rule)
-
-    return tuple(sorted(considered, key=rank))
+    """What denied, else what allowed, else by how little was missing."""
+    order = ("true deny", "error deny", "true allow", "error allow", "false allow", "false deny")
+    return tuple(sorted(considered, key=lambda r: (order.index(f"{r.truth} {r.effect}"), len(r.failing), r.rule)))

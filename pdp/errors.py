@@ -12,6 +12,7 @@ ERROR_CODES = {
     "other_policies": "what stands on disk is another policy set than the one in force, so that it was not taken",
     "clock_stepped_back": "the wall clock was set back, and nothing that ends can be trusted to have ended",
     "trust_unavailable": "a source of trust bundles cannot be read now; what was trusted stays so until it is stale",
+    "not_recorded": "a revocation could not be recorded, and holds; or a lift could not be, and was not made",
     "record_locked": "a record is being written by another process",
     "issuer_keys_unusable": "no key that signs handles of grants can be used now",
     "issuer_keys_rotating": "a next key for handles is published already, and signs when its time comes",

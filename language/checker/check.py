@@ -15,10 +15,11 @@ from language.checker.base import EXPANDED_NODES_MAX
 from language.checker.declare import declare
 from language.checker.escape import Escape, check_escapes, escapes_of
 from language.checker.expressions import ExpressionChecker
-from language.checker.lints import lint, lint_rule, silence
+from language.checker.lints import lint, lint_rule
 from language.checker.report import Report
 from language.checker.routes import RouteChecker
 from language.checker.rules import RuleChecker
+from language.checker.silences import silence
 from language.checker.tests import TestChecker
 from language.diagnostics import Diagnostic
 from language.syntax import nodes as n
@@ -82,9 +83,10 @@ class Checker:
         whole = not any(m.broken for m in modules)  # else a name may be missing only because its file is broken
         tests = _tests(modules, vocabulary, expressions, names, report if whole else Report())
         used |= expressions.used
-        if not report.has_errors and whole:
+        complete = whole and not report.has_errors
+        if complete:
             lint(modules, program, definitions, used, report)
-        silence(modules, report)
+        silence(modules, report, complete=complete)
         return Checked(program, tests, tuple(report.diagnostics))
 
     # ---- definitions

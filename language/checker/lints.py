@@ -1,7 +1,4 @@
-"""What is not wrong and yet not right: findings about a policy set that compiles.
-
-Each can be silenced on its line, or on the line before, with a reason: `# silence unused_declaration: used from July on`.
-"""
+"""What is not wrong and yet not right: findings about a policy set that compiles."""
 
 from __future__ import annotations
 
@@ -11,13 +8,9 @@ from collections.abc import Mapping
 
 from language import typed as t
 from language.checker.report import Report
-from language.codes import CODES, Severity
-from language.diagnostics import did_you_mean
 from language.source import Span
 from language.syntax import nodes as n
 from language.types import EntityType, EnumType, RecordType, SetType, Type
-
-_SILENCE = re.compile(r"#+\s*silence\s+([a-z_]+)\s*(?::\s*(\S.*))?")
 
 
 def lint(
@@ -54,7 +47,7 @@ def _lint_twins(modules: tuple[n.Module, ...], report: Report) -> None:
     for module in modules:
         for node in module.statements:
             if isinstance(node, n.Rule):
-                said = frozenset(" ".join(c.span.text.split()) for c in node.clauses)
+                said = frozenset(node.clauses)
                 twin = same.setdefault((module.package, node.effect, said), node)
                 if twin is not node and twin.name.text != node.name.text:
                     message = f"`{node.name}` changes no answer: `{twin.name}` says the same"
@@ -128,28 +121,3 @@ def _lint_scripts(modules: tuple[n.Module, ...], report: Report) -> None:
 
 def _script(character: str) -> str:
     return unicodedata.name(character, "UNKNOWN").split(" ")[0].capitalize()
-
-
-def silence(modules: tuple[n.Module, ...], report: Report) -> None:
-    """Takes away the warnings that a comment silences; errors cannot be silenced."""
-    silenced: dict[tuple[str, int], set[str]] = {}
-    for module in modules:
-        for comment in module.comments:
-            match = _SILENCE.fullmatch(comment.text)
-            if match is None:
-                continue
-            span = Span(module.source, comment.start, comment.end)
-            if not match[2]:
-                report.say("silence_without_reason", "say why: `# silence code: reason`", span)
-                continue
-            if match[1] not in CODES or CODES[match[1]].severity is not Severity.WARNING:
-                hint = did_you_mean(match[1], CODES)
-                report.say("silence_without_effect", f"there is no warning `{match[1]}`", span, hint)
-                continue
-            for line in (span.line, span.line + 1):
-                silenced.setdefault((module.source.path, line), set()).add(match[1])
-    report.diagnostics = [
-        d
-        for d in report.diagnostics
-        if d.is_error or d.span is None or d.code not in silenced.get((d.span.source.path, d.span.line), ())
-    ]

@@ -20,7 +20,7 @@ from language.inputs import FOREVER
 from language.source import Span
 from language.spiffe import is_spiffe_id
 from language.syntax import nodes as n
-from language.syntax.literals import format_duration, format_instant
+from language.syntax.literals import LATEST, format_duration, format_instant
 from language.testing.cases import Check, DataChange, Event, Expected, PolicyTest, TaskChange
 from language.types import (
     CIDR,
@@ -102,6 +102,8 @@ class _Case:
         last = -1
         for step in self.node.steps:
             at = self._moment(step.at)
+            if at > LATEST:
+                self.report.say("bad_literal", "this step is after the year 9999", step.at.span)
             if at < last:
                 self.report.say("time_goes_back", "steps stand in order of time", step.at.span)
             last = max(last, at)

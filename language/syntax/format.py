@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from language.diagnostics import Diagnostic
-from language.source import Source
+from language.source import Source, Span
 from language.syntax import nodes as n
 from language.syntax.layout import Printer
 from language.syntax.literals import format_duration, format_instant, quote
@@ -38,6 +38,13 @@ def format_source(source: Source) -> str:
     return _Formatter(module).format()
 
 
+def comment_homes(module: n.Module) -> tuple[tuple[n.Comment, Span], ...]:
+    """Each comment with what it is laid out with: an item, or the whole block at whose head or end it stands."""
+    formatter = _Formatter(module)
+    formatter.format()
+    return tuple(formatter.out.homes)
+
+
 class _Formatter:
     def __init__(self, module: n.Module) -> None:
         self.module = module
@@ -46,13 +53,16 @@ class _Formatter:
     def format(self) -> str:
         module, out = self.module, self.out
         if module.pin_span is not None:
+            out.whole = module.pin_span
             out.item(f"language {module.version}", module.pin_span)
         if module.package_span is not None:
+            out.whole = module.package_span
             out.item(f"package {'.'.join(module.package)}", module.package_span)
         for index, statement in enumerate(module.statements):
             before = module.statements[index - 1] if index else None
             if before is None or _is_block(before) or _is_block(statement):
                 out.blank_line()
+            out.whole = _whole(statement)
             for annotation in statement.annotations:
                 value = f"({quote(annotation.value)})" if annotation.value is not None else ""
                 out.item(f"@{annotation.name}{value}", annotation.span)
@@ -138,6 +148,12 @@ class _Formatter:
             text = _step(item) if isinstance(item, n.Step) else f"given {_given(item)}"
             self.out.item(text, item.span)
         self.out.close(node.span)
+
+
+def _whole(node: n.Statement) -> Span:
+    """A statement with the annotations that stand before it."""
+    starts = node.annotations[0].span.start if node.annotations else node.span.start
+    return Span(node.span.source, starts, node.span.end)
 
 
 def _is_block(node: n.Statement) -> bool:

@@ -16,6 +16,8 @@ class Printer:
     def __init__(self, source: Source, comments: tuple[n.Comment, ...]) -> None:
         self.source = source
         self.comments = list(comments)
+        self.homes: list[tuple[n.Comment, Span]] = []  # each comment, with the item or the block that it is laid out with
+        self.whole = Span(source, 0, 0)  # the statement that is being written, with its annotations
         self.lines: list[str] = []
         self.depth = 0
         self.last_end = 0  # where in the source the last thing written ended
@@ -31,10 +33,11 @@ class Printer:
 
     def item(self, text: str, span: Span) -> None:
         """One line of its own; the comments inside it and behind it follow on its end."""
-        self._own_comments(span.start)
+        home = span if self.depth else self.whole
+        self._own_comments(span.start, home)
         self._separate(span.start)
         self._write(text)
-        self._trailing(span.end)
+        self._trailing(span.end, home)
         self.last_end = span.end
 
     def expression(self, head: str, expr: n.Expr, span: Span) -> None:
@@ -44,37 +47,39 @@ class Printer:
             self.item(line, span)
             return
         word, strength = ("and", NOT) if isinstance(expr, n.And) else ("or", AND)
-        self._own_comments(span.start)
+        home = span if self.depth else self.whole
+        self._own_comments(span.start, home)
         self._separate(span.start)
         first, *rest = [show_expr(i, strength) for i in expr.items]
         self._write(head + first)
         for text in rest:
             self._write(f"{INDENT}{word} {text}")
-        self._trailing(span.end)
+        self._trailing(span.end, home)
         self.last_end = span.end
 
     def open(self, text: str, span: Span) -> None:
         """The first line of a block, whose items are then indented."""
         brace = span.start + _first_brace(span.text)
-        self._own_comments(span.start)
+        self._own_comments(span.start, self.whole)
         self._separate(span.start)
         self._write(text)
-        self._trailing(brace + 1)
+        self._trailing(brace + 1, self.whole)
         self.last_end = brace + 1
         self.depth += 1
         self.first_in_block = True
 
     def close(self, span: Span) -> None:
-        self._own_comments(span.end - 1)
+        self._own_comments(span.end - 1, self.whole)
         self.depth -= 1
         self.first_in_block = False
         self.wants_blank = False
         self._write("}")
-        self._trailing(span.end)
+        self._trailing(span.end, self.whole)
         self.last_end = span.end
 
     def finish(self) -> str:
-        self._own_comments(len(self.source.text) + 1)
+        end = len(self.source.text)
+        self._own_comments(end + 1, Span(self.source, self.last_end, end))
         return "\n".join(self.lines) + "\n" if self.lines else ""
 
     # ---- lines
@@ -93,15 +98,20 @@ class Printer:
 
     # ---- comments
 
-    def _own_comments(self, before: int) -> None:
+    def _take(self, home: Span) -> n.Comment:
+        comment = self.comments.pop(0)
+        self.homes.append((comment, home))
+        return comment
+
+    def _own_comments(self, before: int, home: Span) -> None:
         """Comments that stand before the next thing, each on its own line."""
         while self.comments and self.comments[0].start < before:
-            comment = self.comments.pop(0)
+            comment = self._take(home)
             self._separate(comment.start)
             self._write(comment.text)
             self.last_end = comment.end
 
-    def _trailing(self, end: int) -> None:
+    def _trailing(self, end: int, home: Span) -> None:
         """Comments inside what was just written, or behind it on its last line, go on its end."""
         line_end = self.source.text.find("\n", end)
         line_end = len(self.source.text) if line_end == -1 else line_end
@@ -111,7 +121,7 @@ class Printer:
             behind = comment.start < line_end and not self.source.text[end : comment.start].strip(" \t,")
             if comment.start >= end and not behind:
                 break
-            taken.append(self.comments.pop(0))
+            taken.append(self._take(home))
         if not taken:
             return
         *before, last = taken

@@ -33,12 +33,13 @@ _INSTANT = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_CALENDAR_BEGINS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _ESCAPE = re.compile(r"\\(u\{[0-9A-Fa-f]{1,6}\}|.)", re.DOTALL)
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 
-#: Where time ends, exclusive: the last year of the calendar is left for what is computed from an instant.
-LATEST = 253_370_764_800_000_000
+#: The last moment of the year 9999, inclusive: the last that RFC 3339 can say. The first is that of 1970, which is 0.
+LATEST = 253_402_300_799_999_999
 
 
 class BadLiteral(ValueError):
@@ -112,27 +113,24 @@ def parse_instant(text: str) -> int:
     year, month, day, hour, minute = (int(match[i]) for i in range(1, 6))
     second, fraction = int(match[6] or 0), int((match[7] or "").ljust(6, "0"))
     try:
-        moment = datetime(year, month, day, hour, minute, second, fraction, tzinfo=UTC)
+        microseconds = (datetime(year, month, day, hour, minute, second, fraction, tzinfo=UTC) - _EPOCH) // _MICROSECOND
         if match[9]:
             hours, minutes = int(match[10]), int(match[11])
             if hours > 23 or minutes > 59:
                 raise ValueError("offset")
-            offset = timedelta(hours=hours, minutes=minutes)
-            moment = moment - offset if match[9] == "+" else moment + offset
-        microseconds = (moment - _EPOCH) // _MICROSECOND
-    except (ValueError, OverflowError) as error:
+            offset = hours * _UNITS["h"] + minutes * _UNITS["m"]
+            microseconds -= offset if match[9] == "+" else -offset
+    except ValueError as error:
         raise BadLiteral(f"`{printable(text)}` is not a moment of the calendar") from error
-    if not 0 < microseconds < LATEST:
-        raise BadLiteral(f"`{printable(text)}` is not between 1970-01-01T00:00:00Z and the year 9999")
+    if not 0 <= microseconds <= LATEST:
+        raise BadLiteral(f"`{printable(text)}` is before 1970 or after 9999, in UTC")
     return microseconds
 
 
 @lru_cache(maxsize=1_024)  # ends of certificates and grants, which are told with every answer
 def format_instant(microseconds: int) -> str:
-    try:
-        moment = _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        return f"{microseconds}us"
+    """An instant in RFC 3339. One beyond the calendar, as a sum can be, is the last moment of it, or the first."""
+    moment = _EPOCH + timedelta(microseconds=max(_CALENDAR_BEGINS, min(microseconds, LATEST)))
     text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     if moment.microsecond:
         text += f".{moment.microsecond:06d}".rstrip("0")

@@ -176,14 +176,21 @@ def _conjunct_json(conjunct: ExplainedConjunct) -> dict[str, Any]:
 def answer_text(answer: Answer) -> str:
     """Each rule that was considered, the nearest first: what it was missing, with the values that were read."""
     lines: list[str] = []
-    nearest = next((r for r in answer.considered if r.effect == "allow"), None)
+    nearest = _nearest(answer)
     for rule in answer.considered[:SHOWN_MAX]:
-        lines += _rule_lines(rule, nearest=not answer.allowed and rule is nearest and rule.truth != "true")
+        lines += _rule_lines(rule, nearest=rule is nearest)
     if len(answer.considered) > SHOWN_MAX:
         lines.append(f"… and {counted(len(answer.considered) - SHOWN_MAX, 'rule')} further away")
     if not answer.considered:
         lines.append("no rule is about this action on this type of resource")
     return "\n".join(lines)
+
+
+def _nearest(answer: Answer) -> ExplainedRule | None:
+    """The allow that was missing least, unless something was allowed, or a deny decided."""
+    if any(r.truth == "true" or (r.truth == "error" and r.effect == "deny") for r in answer.considered):
+        return None
+    return next((r for r in answer.considered if r.effect == "allow"), None)
 
 
 _WORDS = {"true": "applies", "false": "does not apply", "error": "is in error"}
@@ -198,7 +205,8 @@ def _rule_lines(rule: ExplainedRule, *, nearest: bool) -> list[str]:
     for parts in clauses:
         lines.append(f"    {_MARKS[parts[0].truth]} {_conjunct_text(parts[0])}")
         readings = dict.fromkeys((r.source, r.value) for part in parts for r in part.readings)
-        lines += [f"        {printable(part.error)}" for part in parts if part.error]
+        errors = [part.error for part in parts if part.error and not any(part.error in value for _, value in readings)]
+        lines += [f"        {printable(error)}" for error in errors]
         lines += [f"        {printable(source)} is {printable(value)}" for source, value in readings]
     return lines
 

@@ -45,14 +45,14 @@ class Revocations:
         return Revocations(changed(self.reasons, {}, [("task", task) for task in tasks]))
 
     def find(self, request: RequestData, credential: Credential | None) -> tuple[str, str] | None:
-        """Reason and text of the denial, when anything that the request stands on was revoked."""
+        """Reason and text of the denial, when anything that the request stands on was revoked. Why is not in it: the words
+        of whoever handles an incident are for operators, and an answer goes to whom the incident is about."""
         if not self.reasons:
             return None
         for noun in _stands_on(request, credential):
-            why = self.reasons.get(noun)
-            if why is not None:
+            if noun in self.reasons:
                 kind, name = noun
-                return NOUNS[kind], f"the {kind.replace('_', ' ')} {shorten(name)} was revoked" + (f": {why}" if why else "")
+                return NOUNS[kind], f"the {kind.replace('_', ' ')} {shorten(name)} was revoked"
         return None
 
 

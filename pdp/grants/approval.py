@@ -17,7 +17,7 @@ from pdp.grants.scope import above_in, matches, target_of
 
 #: What may change between the yes and its use: the moments and the state, and nothing that says what the grant is good for.
 _NOT_AGREED = frozenset(
-    {"state", "ended", "ended_at", "why", "holds", "approvals", "created", "ends", "started", "generation"}
+    {"state", "ended", "ended_at", "why", "confidential", "holds", "approvals", "created", "ends", "started", "generation"}
 )
 
 

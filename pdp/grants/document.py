@@ -72,6 +72,7 @@ def tell_grant(grant: Grant) -> dict[str, Any]:
         for a in grant.approvals
     ]
     told["holds"] = list(grant.holds)
+    told["confidential"] = grant.confidential
     return told
 
 
@@ -124,7 +125,8 @@ _OPTIONAL_TEXTS = ("parent", "environment")
 _NUMBERS = ("depth", "created", "lasting", "ends", "deeper")
 _OPTIONAL_NUMBERS = ("started", "uses", "ended_at")
 _PLAIN = (*_TEXTS, *_OPTIONAL_TEXTS, *_NUMBERS, *_OPTIONAL_NUMBERS)
-_GRANT = frozenset({*_PLAIN, "state", "ended", "facts", "scope", "binding", "people", "required", "approvals", "holds"})
+_PARTS = ("state", "ended", "facts", "scope", "binding", "people", "required", "approvals", "holds", "confidential")
+_GRANT = frozenset({*_PLAIN, *_PARTS})
 
 
 def read_record(told: object, revision: int) -> Record:
@@ -165,6 +167,7 @@ def read_grant(told: object, revision: int) -> Grant:
         required=None if found.get("required") is None else _read_required(found["required"]),
         approvals=tuple(_read_approval(each) for each in _list(found, "approvals")),
         holds=tuple(_is_text(each) for each in _list(found, "holds")),
+        confidential="confidential" not in found or _flag(found, "confidential"),  # of old records nobody knows whose words
         revision=revision,
     )
 
@@ -244,10 +247,7 @@ def _read_mark(told: object, revision: int) -> Mark:
     found = _object(told)
     _only(found, set(_MARK))
     noun, name, why, actor = [_text(found, each) for each in ("noun", "name", "why", "actor")]
-    freezes, lifted = found.get("freezes"), found.get("lifted")
-    if type(freezes) is not bool or type(lifted) is not bool:
-        raise BadRecord("a mark's flags are true or false")
-    return Mark(noun, name, why, _number(found, "at"), actor, freezes, lifted, revision)
+    return Mark(noun, name, why, _number(found, "at"), actor, _flag(found, "freezes"), _flag(found, "lifted"), revision)
 
 
 # ---- parts. `True` is no number here, though Python thinks so.
@@ -281,6 +281,13 @@ def _number(found: Mapping[str, Any], name: str) -> int:
     value = found.get(name)
     if type(value) is not int:
         raise BadRecord(f"`{name}` is not a number")
+    return value
+
+
+def _flag(found: Mapping[str, Any], name: str) -> bool:
+    value = found.get(name)
+    if type(value) is not bool:
+        raise BadRecord(f"`{name}` is neither true nor false")
     return value
 
 

@@ -145,6 +145,7 @@ class Grant:
     ended: EndReason | None = None
     ended_at: int | None = None
     why: str = ""  # in the words of whoever ended or suspended it
+    confidential: bool = False  # those words are an operator's, and for operators: an attacker may hold the grant
     revision: int = 0  # of the store, when this record was written; 0 is not written yet
 
     @property

@@ -63,9 +63,9 @@ def take(name: str, grant: Grant, after: State, **changes: Any) -> Grant:
     return replace(grant, state=after, **changes)
 
 
-def end(grant: Grant, reason: EndReason, now: int, why: str) -> Grant:
+def end(grant: Grant, reason: EndReason, now: int, why: str, *, confidential: bool) -> Grant:
     """The grant after its end."""
-    return take("ended", grant, ENDED, ended=reason, ended_at=now, why=why, holds=())
+    return take("ended", grant, ENDED, ended=reason, ended_at=now, why=why, confidential=confidential, holds=())
 
 
 def not_now(name: str, state: State) -> str:

@@ -178,7 +178,7 @@ def refuse_over(chain: tuple[Grant, ...], now: int) -> None:
         raise Refused("task_ended")
     for grant in chain:
         if grant.state is State.SUSPENDED:
-            raise Refused("task_suspended", grant.why)
+            raise Refused("task_suspended")
         if grant.state is not State.ACTIVE:
             raise Refused("task_not_active")
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, NoReturn
 
-from language import FOREVER, Outcome, RuleError, Span
+from language import FOREVER, LATEST, Outcome, RuleError, Span
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime.max.replace(tzinfo=UTC)
-_LAST_US = (_LAST - _EPOCH) // timedelta(microseconds=1)
 
 
 def instant(microseconds: int) -> datetime | None:
     """A moment as a datetime; None is for ever. What comes after the last that a datetime can say is that one."""
     if microseconds >= FOREVER:
         return None
-    return _EPOCH + timedelta(microseconds=microseconds) if microseconds < _LAST_US else _LAST
+    return _EPOCH + timedelta(microseconds=min(microseconds, LATEST))
 
 
 class Settled(NamedTuple):

@@ -256,8 +256,8 @@ def moment(value: object, where: str) -> int:
         delta = value - _EPOCH
         value = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
     if type(value) is int:
-        if not 0 < value < LATEST:
-            raise PdpError("invalid_request", f"{where}: not between 1970 and the year 9999")
+        if not 0 <= value <= LATEST:
+            raise PdpError("invalid_request", f"{where}: before 1970 or after 9999, in UTC")
         return value
     if isinstance(value, str):
         try:

@@ -44,7 +44,7 @@ def read_entry(line: Line) -> Seen:
     return Seen(
         seq=line.seq,
         kind=line.kind,
-        at_us=at_us if type(at_us) is int and 0 < at_us < LATEST else 0,
+        at_us=at_us if type(at_us) is int and 0 <= at_us <= LATEST else 0,
         workload=_text(request.get("workload") or entry.get("holder")),
         user=_entity(request.get("user")),
         tasks=tuple(dict.fromkeys(_text(t) for t in tasks if t)),

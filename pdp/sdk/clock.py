@@ -18,7 +18,7 @@ def demanded(clock: Callable[[], int]) -> Callable[[], int]:
 
     def now() -> int:
         at = clock()
-        if type(at) is not int or not EARLIEST_US <= at < LATEST:
+        if type(at) is not int or not EARLIEST_US <= at <= LATEST:
             raise PdpError("invalid_argument", "clock: it did not give microseconds since the epoch, as a whole number")
         return at
 

@@ -37,7 +37,7 @@ from pdp.model.request import (
     moment,
     request_data,
 )
-from pdp.record import Recorder
+from pdp.record import Kind, Recorder, Step
 from pdp.sdk.clock import Clock, demanded
 from pdp.sdk.directory import Directory
 from pdp.sdk.forks import make_anew_in_children
@@ -236,10 +236,21 @@ class Engine:
         A task and a credential are revoked for ever."""
         demand_name(noun, name)
         self.change_revocations(lambda revoked: revoked.revoke(noun, name, reason))
+        self._record_incident("revoke", noun, name, reason)
 
     def lift(self, noun: str, name: str) -> None:
         """Takes back the revocation of a workload, trust domain, gate or opener."""
+        self._snapshot.revoked.lift(noun, name)  # refuses what cannot be lifted, before it is written down
+        self._record_incident("lift", noun, name, None)
         self.change_revocations(lambda revoked: revoked.lift(noun, name))
+
+    def _record_incident(self, what: str, noun: str, name: str, reason: str | None) -> None:
+        """The one place for why: answers go to whom the incident is about, and do not say it."""
+        if self._recording is None:
+            return
+        step = Step(Kind.INCIDENT, what, self._clock(), id=name, reason=reason, details={"noun": noun})
+        if not self._recording.recorder.stepped(step):
+            raise PdpError("not_recorded", f"the record takes no more, so nobody can read of this {what}")
 
     def change_revocations(self, change: Callable[[Revocations], Revocations]) -> None:
         """Several at once, in one step."""

@@ -92,10 +92,11 @@ HandleStream = Callable[[AsyncIterator[bytes], Peer, Deadline], AsyncGenerator[b
 class Method:
     """One answer for one request.
 
-    `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
-    gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
-    handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
-    decide by. `names` is what a request is called, where its protocol says so inside it.
+    `service` is the role that a caller needs; None is for everyone. `for_operators` says that the role `admin` will do, too.
+    `for_gates` demands an entry in `peps` besides. `waits` gives it a thread. `writes` runs it in the one process that
+    writes state, wherever the call arrives; `passes` lets the handler say so of a single call, by raising `PassOn`.
+    `when_ready` refuses it as `not_ready` while there is nothing to decide by. `names` is what a request is called, where
+    its protocol says so inside it.
     """
 
     handle: Handle
@@ -107,6 +108,7 @@ class Method:
     passes: bool = False
     when_ready: bool = True
     names: Callable[[bytes], str | None] | None = None
+    for_operators: bool = False
 
     def overloaded(self, request: bytes) -> bytes | None:
         """The quick denial: the answer that says that there are too many calls, in the handler's own words."""
@@ -121,6 +123,7 @@ class StreamMethod:
     service: Service | None
     for_gates: bool = False
     when_ready: bool = True
+    for_operators: bool = False
 
 
 #: By full name, `/package.Service/Method`.

@@ -76,7 +76,7 @@ def plan_reject(index: Index, moment: Moment, caller: Caller, grant_id: str, why
         _approver(caller, chain, grant.required, moment)
     if not why:
         raise Refused("reason_missing")
-    over = end(grant, EndReason.REVOKED, moment.now, why)
+    over = end(grant, EndReason.REVOKED, moment.now, why, confidential=False)  # the requester has to know what to ask for
     step = tell("rejected", over, (*above, over), caller, moment.now, reason="rejected", why=why)
     return Plan((Put(over, grant.revision),), (step,), grant.id)
 

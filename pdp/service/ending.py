@@ -48,7 +48,7 @@ def ended(index: Index, grants: Iterable[Grant], moment: Moment, caller: Caller,
                 over.setdefault(each.id, each)
     puts, steps = [], []
     for each in over.values():
-        now_over = end(each, reason, moment.now, why)
+        now_over = end(each, reason, moment.now, why, confidential=caller.operator)
         puts.append(Put(now_over, each.revision))
         steps.append(told_end(index, now_over, caller, moment.now))
     unwritten = (Unwritten(index.revision),) if puts else ()
@@ -82,7 +82,8 @@ def held_back(index: Index, grants: Iterable[Grant], moment: Moment, caller: Cal
     """Grants, suspended for one more cause. Whoever suspends something twice for one cause suspends it once."""
     puts, steps, first = [], [], None
     for grant in grants:
-        held = take("suspended", grant, State.SUSPENDED, holds=tuple(sorted({*grant.holds, cause})), why=why)
+        holds = tuple(sorted({*grant.holds, cause}))
+        held = take("suspended", grant, State.SUSPENDED, holds=holds, why=why, confidential=caller.operator)
         puts.append(Put(held, grant.revision))
         steps.append(tell("suspended", held, ancestry(index, held), caller, moment.now, reason=cause, why=why))
         first = first or grant.id
@@ -116,7 +117,7 @@ def let_go(index: Index, chain: tuple[Grant, ...], moment: Moment, caller: Calle
     if any(each.is_over or moment.now >= each.ends for each in chain):
         raise Refused("task_ended")
     refuse_to_give(grant, (), moment)
-    after = take("resumed", grant, State.ACTIVE, holds=(), why="")
+    after = take("resumed", grant, State.ACTIVE, holds=(), why="", confidential=False)
     step = tell("resumed", after, (*above, after), caller, moment.now)
     return Plan((Put(after, grant.revision), *refuse_marked(index, (*above, grant), caller)), (step,), grant.id, (grant.id,))
 

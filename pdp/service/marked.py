@@ -53,6 +53,7 @@ def refuse_marked(index: Index, grants: Iterable[Grant], caller: Caller) -> tupl
 
 
 def refusal_of(mark: Mark) -> Refused:
+    """Without the words of the operator: it is told to whom the mark is about."""
     if mark.freezes:
-        return Refused("workload_frozen", mark.why)
-    return Refused("revoked", f"the {mark.noun.replace('_', ' ')} {mark.name}: {mark.why}")
+        return Refused("workload_frozen")
+    return Refused("revoked", f"the {mark.noun.replace('_', ' ')} {mark.name}")

@@ -16,6 +16,7 @@ from pdp.store.regular_file import read_regular
 POLICY_SUFFIX = ".policy"
 TEST_SUFFIX = "_test.policy"
 POLICY_BYTES_MAX = 3 * 1024 * 1024
+DATA_FOLDER = "data"
 DATA_SUFFIXES = (".json", ".ndjson", ".yaml", ".yml")
 
 
@@ -38,23 +39,47 @@ def digest_of(contents: Iterable[tuple[Path, bytes]]) -> str:
 
 
 def find_files(path: Path, *, with_tests: bool) -> PolicyFiles:
-    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it."""
+    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it. A file that
+    is nearly one of them is an error, since a rule in it that forbids would be skipped in silence."""
     if not os.path.exists(path):
         raise PdpError("invalid_file", f"there is no `{path}`")
     if path.is_file():
-        data = path.parent / "data"
-        return PolicyFiles((path,), tuple(_data_files(data)) if data.is_dir() else ())
-    policies: list[Path] = []
-    data_files: list[Path] = []
-    for here, files in find_folders(path):
-        policies += [here / f for f in files if f.endswith(POLICY_SUFFIX)]
-        if here.name == "data":
-            data_files += _data_files(here)
+        data = path.parent / DATA_FOLDER
+        return PolicyFiles((path,), tuple(_data_files(path.parent, find_folders(data))) if data.is_dir() else ())
+    folders = list(find_folders(path))
+    policies = [file for here, files in folders for file in _named(here, files, (POLICY_SUFFIX,))]
+    data_files = tuple(_data_files(path, folders))
     if not policies:
         raise PdpError("invalid_file", f"there is no policy below `{path}`: no file ends in `{POLICY_SUFFIX}`")
     if not with_tests:
         policies = [p for p in policies if not p.name.endswith(TEST_SUFFIX)]
-    return PolicyFiles(tuple(policies), tuple(data_files))
+    return PolicyFiles(tuple(policies), data_files)
+
+
+def _data_files(root: Path, folders: Iterable[tuple[Path, list[str]]]) -> Iterator[Path]:
+    for here, files in folders:
+        if here.name == DATA_FOLDER:
+            yield from _named(here, files, DATA_SUFFIXES)
+        elif any(part.strip().casefold() == DATA_FOLDER for part in here.relative_to(root).parts):
+            for file in _named(here, files, DATA_SUFFIXES):
+                raise PdpError("invalid_file", f"`{file}` is not read: the folder of data has the name `{DATA_FOLDER}`")
+
+
+def _named(here: Path, files: list[str], endings: tuple[str, ...]) -> Iterator[Path]:
+    """The files with one of these endings. One with nearly such a name is refused, and a link to one under another name."""
+    for name in files:
+        file = here / name
+        if name.endswith(endings):
+            if not file.is_file():
+                raise PdpError("invalid_file", f"`{file}` is not a file")
+            yield file
+        elif _is_nearly(name, endings) or (file.is_symlink() and _is_nearly(file.resolve().name, endings)):
+            listed = ", ".join(f"`{ending}`" for ending in endings)
+            raise PdpError("invalid_file", f"`{file}` is not read: its name must end in {listed}, in these very letters")
+
+
+def _is_nearly(name: str, endings: tuple[str, ...]) -> bool:
+    return name.strip().casefold().endswith(endings)
 
 
 def find_folders(path: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -80,7 +105,7 @@ def folders_behind(path: Path) -> Mapping[Path, tuple[int, int]]:
     each is, since another may come to stand under the same name. Empty when the set cannot be read."""
     try:
         if path.is_file():
-            data = path.parent / "data"
+            data = path.parent / DATA_FOLDER
             folders = [(path.parent, [path.name]), *(find_folders(data) if data.is_dir() else ())]
         else:
             folders = list(find_folders(path))
@@ -106,13 +131,6 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _unreadable(error: OSError) -> NoReturn:
     raise PdpError("invalid_file", f"`{error.filename}` cannot be read: {error.strerror}") from None
-
-
-def _data_files(folder: Path) -> Iterator[Path]:
-    try:
-        return (p for p in sorted(folder.iterdir()) if p.suffix in DATA_SUFFIXES and not p.name.startswith("."))
-    except OSError as error:
-        _unreadable(error)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from pdp.wire.grants import REASONS, STATES
 from pdp.wire.messages import PDP
 from pdp.wire.values import put_moment, put_record
 
-_TEXTS = ("id", "task", "kind", "holder", "opener", "requester", "why", "generation", "audience")
+_TEXTS = ("id", "task", "kind", "holder", "opener", "requester", "generation", "audience")
 _PLAIN = (*_TEXTS, "depth", "revision", "deeper")
 _STATE = {state: number for number, state in STATES.items()}
 _REASON = {reason: number for number, reason in REASONS.items()}
@@ -42,9 +42,9 @@ def status_of(refusal: Refusal) -> str:
     return STATUS.get(refusal.code, "FAILED_PRECONDITION")
 
 
-def write_response(grant: Grant, handle: str = "") -> bytes:
+def write_response(grant: Grant, handle: str = "", *, operator: bool = False) -> bytes:
     response = PDP.GrantResponse(handle=handle)
-    put_grant(response.grant, grant)
+    put_grant(response.grant, grant, operator=operator)
     return bytes(response.SerializeToString())
 
 
@@ -52,22 +52,25 @@ def write_end(grants: Iterable[str], revision: int) -> bytes:
     return bytes(PDP.EndResponse(grants=list(grants), revision=revision).SerializeToString())
 
 
-def write_list(grants: Iterable[Grant], next_page: str) -> bytes:
+def write_list(grants: Iterable[Grant], next_page: str, *, operator: bool) -> bytes:
     response = PDP.ListResponse(next_page_token=next_page)
     for grant in grants:
-        put_grant(response.grants.add(), grant)
+        put_grant(response.grants.add(), grant, operator=operator)
     return bytes(response.SerializeToString())
 
 
-def write_change(grant: Grant, incarnation: str) -> bytes:
+def write_change(grant: Grant, incarnation: str, *, operator: bool) -> bytes:
     change = PDP.GrantChange(revision=grant.revision, incarnation=incarnation)
-    put_grant(change.grant, grant)
+    put_grant(change.grant, grant, operator=operator)
     return bytes(change.SerializeToString())
 
 
-def put_grant(into: Any, grant: Grant) -> None:
+def put_grant(into: Any, grant: Grant, *, operator: bool) -> None:
+    """`operator` says that the answer goes to one, who alone is told what operators wrote."""
     for name in _PLAIN:
         setattr(into, name, getattr(grant, name))
+    if operator or not grant.confidential:
+        into.why = grant.why
     into.parent, into.environment = grant.parent or "", grant.environment or ""
     put_record(into.facts.fields, grant.attributes)
     into.facts.SetInParent()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
+from language import LATEST
 from pdp.errors import PdpError
 from pdp.model.frozen import DEPTH_MAX
 from pdp.model.request import Resource
@@ -156,6 +157,8 @@ def put_entity(into: Any, entity: Resource) -> None:
 
 
 def put_moment(into: Any, microseconds: int) -> None:
+    """Into a Timestamp, which ends with the year 9999: what is later is its last moment."""
+    microseconds = min(microseconds, LATEST)
     into.seconds, into.nanos = microseconds // 1_000_000, microseconds % 1_000_000 * 1000
     into.SetInParent()
 

@@ -144,6 +144,55 @@ def test_explain_names_the_rule_that_came_nearest() -> None:
     assert "task.started is 2026-01-01T08:55:00Z" in ran.stdout
 
 
+SHELF = """\
+language 1
+entity User
+entity Folder { secret: Bool }
+entity Document { folder: Folder, owner: User, opens: Time }
+action read on Document
+deny secrets { do read on Document when resource.folder.secret }
+allow owners { for User do read on Document when resource.owner == user until resource.opens + 500000w }
+"""
+
+
+def shelf(at: Path, *folders: str) -> Path:
+    """A document of ada's, and a request of hers to read it; with records of these folders alone."""
+    (at / "data").mkdir()
+    (at / "app.policy").write_text(SHELF)
+    document = {"folder": ["Folder", "f"], "owner": ["User", "ada"], "opens": "9999-12-31T23:59:59Z"}
+    entities = [{"type": "Document", "id": "d", "attributes": document}]
+    entities += [{"type": "Folder", "id": name, "attributes": {"secret": False}} for name in folders]
+    (at / "data" / "entities.json").write_text(json.dumps(entities))
+    (at / "request.json").write_text('{"action": "read", "resource": ["Document", "d"], "user": ["User", "ada"]}')
+    return at / "request.json"
+
+
+def test_a_deny_in_error_comes_first_and_no_allow_came_nearest(tmp_path: Path) -> None:
+    """Finding D12: the allow stood first and was marked, though it applied or was of no account."""
+    request = shelf(tmp_path)
+    for user in ("ada", "bob"):
+        ran = pdp("explain", tmp_path, "--request", "-", "--at", AT, stdin=request.read_text().replace("ada", user))
+        assert ran.returncode == 1
+        lines = ran.stdout.splitlines()
+        first = next(line for line in lines if line.startswith(("allow ", "deny secrets ")))
+        assert first.startswith("deny secrets is in error")
+        assert '        resource.folder.secret is unknown: there is no record of Folder "f"' in lines
+        assert "came nearest" not in ran.stdout
+        assert sum("no record of Folder" in line for line in lines) == 2  # once above, with the decision
+
+
+def test_an_end_after_the_last_year_is_told_as_its_last_moment(tmp_path: Path) -> None:
+    """Findings D10 and D11: a document that opens "never" is data like any other, and what ends later still is RFC 3339."""
+    request = shelf(tmp_path, "f")
+    for verb in ("eval", "explain"):
+        ran = pdp(verb, tmp_path, "--request", request, "--at", AT, "--format", "json")
+        assert ran.returncode == 0, ran.stderr
+        assert json.loads(ran.stdout)["valid_until"] == "9999-12-31T23:59:59.999999Z"
+        assert 'us"' not in ran.stdout
+    last = pdp("eval", tmp_path, "--request", request, "--at", "9999-12-31T23:59:59.999999Z")
+    assert last.stdout.startswith("allow by owners until 9999-12-31T23:59:59.999999Z")
+
+
 @pytest.mark.parametrize("code", ["escapable_deny", "task_ended", "missing_pin"])
 def test_every_code_is_explained(code: str) -> None:
     assert "fix:" in pdp("explain-code", code).stdout

@@ -200,7 +200,8 @@ class _Steps:
 
     def _told(self, grant: Grant, caller: Caller) -> bytes:
         assert self._desk.grants is not None
-        return answers.write_response(grant, handle_for(self._desk, self._desk.grants, grant, caller))
+        handle = handle_for(self._desk, self._desk.grants, grant, caller)
+        return answers.write_response(grant, handle, operator=caller.operator)
 
 
 def _key_of(tasks: Tasks, grant_id: str) -> str | None:

@@ -1,6 +1,7 @@
 """What of `pdp.v1.GrantService` changes nothing: one grant, several, and their changes as they are made.
 
 Answered by any process from what it knows, which is what checks go by; what was not confirmed within its bound is not shown.
+Operators may look as well, without the role `grants`: whoever may freeze a workload has to see what it holds.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def looking_handlers(desk: Desk) -> Handlers:
             asked = wire.read_get(raw)
             caller = with_person(desk, caller_of(peer), asked.token, Role.APPROVER)
             grant = find_seen(_fresh(desk, grants), asked.grant, caller, _world(desk))
-            return answers.write_response(grant, handle_for(desk, grants, grant, caller))
+            return answers.write_response(grant, handle_for(desk, grants, grant, caller), operator=caller.operator)
         except Unfit as found:
             raise unfit(found) from None
         except BadCredential as refused:
@@ -63,7 +64,7 @@ def looking_handlers(desk: Desk) -> Handlers:
         seen = list_seen(index, caller, _world(desk), states=asked.states, **told)
         rest = [grant for grant in seen if after is None or _place(grant) > after]
         page = rest[: asked.size]
-        return answers.write_list(page, _token(page[-1]) if len(rest) > len(page) else "")
+        return answers.write_list(page, _token(page[-1]) if len(rest) > len(page) else "", operator=caller.operator)
 
     async def watch(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
         grants, caller = _grants(desk), caller_of(peer)
@@ -83,7 +84,7 @@ def looking_handlers(desk: Desk) -> Handlers:
                 for grant in _news(records, seen, asked):
                     seen = max(seen, grant.revision)
                     if may_see(grants.index, grant, caller, _world(desk)):
-                        yield answers.write_change(grant, grants.index.incarnation)
+                        yield answers.write_change(grant, grants.index.incarnation, operator=caller.operator)
                 try:
                     records, whole = await watcher.next()
                 except Lagging:
@@ -92,9 +93,9 @@ def looking_handlers(desk: Desk) -> Handlers:
                     raise CallRefused("FAILED_PRECONDITION", "revision_unknown", "the store is another one than before")
 
     return {
-        f"{SERVICE}Get": Method(get, Service.GRANTS),
-        f"{SERVICE}List": Method(list_, Service.GRANTS, waits=True),
-        f"{SERVICE}Watch": StreamMethod(watch, Service.GRANTS),
+        f"{SERVICE}Get": Method(get, Service.GRANTS, for_operators=True),
+        f"{SERVICE}List": Method(list_, Service.GRANTS, waits=True, for_operators=True),
+        f"{SERVICE}Watch": StreamMethod(watch, Service.GRANTS, for_operators=True),
     }
 
 

@@ -80,4 +80,4 @@ def _over(name: str, document: str, found: int, revision: int, now: int) -> Reco
         return Tombstone(name, now, revision)
     if not isinstance(record, Grant):
         return Tombstone(name, now, revision)
-    return replace(end(record, EndReason.SUPERSEDED, now, RESTORED), revision=revision)
+    return replace(end(record, EndReason.SUPERSEDED, now, RESTORED, confidential=False), revision=revision)

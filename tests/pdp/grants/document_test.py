@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdp.grants.approval import agreement
 from pdp.grants.document import BadRecord, canonical, read_record, tell_record
 from pdp.grants.grant import (
     Approval,
@@ -50,7 +52,7 @@ grants = st.builds(
     required=st.none() | st.builds(Required, numbers, targets),
     approvals=st.lists(st.builds(Approval, texts, references, numbers, numbers, texts), max_size=2).map(tuple),
     holds=st.lists(texts, max_size=2).map(tuple), ended=st.none() | st.sampled_from(EndReason),
-    ended_at=st.none() | numbers, why=texts,
+    ended_at=st.none() | numbers, why=texts, confidential=st.booleans(),
 )  # fmt: skip
 marks = st.builds(Mark, texts, texts, texts, numbers, texts, st.booleans(), st.booleans())
 records = st.one_of(grants, marks, st.builds(Tombstone, texts, numbers))
@@ -67,11 +69,12 @@ def test_what_is_told_is_read_back(record: Any) -> None:
         assert read == record
     else:
         assert isinstance(read, Grant)
-        assert (read.facts, read.binding, read.state, read.ended) == (
+        assert (read.facts, read.binding, read.state, read.ended, read.confidential) == (
             record.facts,
             record.binding,
             record.state,
             record.ended,
+            record.confidential,
         )
         assert set(read.scope.permits) == {
             Permit(p.actions, tuple(sorted(p.on, key=lambda t: canonical(_target(t)))), p.constraints)
@@ -136,6 +139,8 @@ ROWS = [
     ("grant.required", {"count": True, "of": {"type": "T"}}),
     ("grant.approvals", [{}]),
     ("grant.holds", [1]),
+    ("grant.confidential", None),
+    ("grant.confidential", 0),
 ]
 
 
@@ -173,6 +178,16 @@ def test_nothing_but_a_coded_refusal(value: Any) -> None:
             read_record(at(path, value), 1)
         except BadRecord:
             continue
+
+
+def test_of_an_older_record_nobody_knows_whose_words_it_has() -> None:
+    """Finding A11: a store from before there was `confidential` is read, and tells `why` to operators alone."""
+    whole = told()
+    del whole["grant"]["confidential"]
+    read = read_record(whole, 1)
+    assert isinstance(read, Grant)
+    assert read.confidential
+    assert agreement(read) == agreement(replace(read, confidential=False))  # what was approved before stays approved
 
 
 def test_one_true_and_its_text_are_three_documents() -> None:

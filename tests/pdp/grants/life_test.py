@@ -46,5 +46,5 @@ def test_nothing_begins_but_by_a_step() -> None:
 
 
 def test_an_end_says_why_and_when() -> None:
-    over = end(World().open(), EndReason.REVOKED, 7, "stolen")
+    over = end(World().open(), EndReason.REVOKED, 7, "stolen", confidential=False)
     assert (over.state, over.ended, over.ended_at, over.why) == (State.ENDED, EndReason.REVOKED, 7, "stolen")

@@ -124,6 +124,27 @@ def test_asked_for_approved_delegated(place: Place, server: Running) -> None:
     assert "ready" in ops.run("status")
 
 
+def test_an_operator_looks_and_reads_why(place: Place) -> None:
+    """Finding A11: with `roles.admin` alone one could freeze, and see neither what was held nor why."""
+    looker = f"{OPS.rsplit('/', 1)[0]}/look"
+    roles = {"grants": [CI, API], "admin": [looker]}
+    with place.serving(roles=roles) as server:
+        ci, ops = Shell(place, server, CI), Shell(place, server, looker)
+        place.credentials(API)
+        opened = ci.json("task", "open", "invoicing", "--holder", API, "--holder-cert", place.thumbprint(API),
+                         "--set", "tenant=acme")["grant"]  # fmt: skip
+        ops.run("freeze", API, "--reason", "seen by rule 77")
+        for words in (("held", API), ("task", "list"), ("grant", "list"), ("task", "show", opened["task"])):
+            assert "because seen by rule 77" in ops.run(*words)
+            told = ci.run(*words)
+            assert opened["id"] in told
+            assert "rule 77" not in told
+        again = ci.run("task", "open", "invoicing", "--holder", API, "--holder-cert", place.thumbprint(API),
+                       "--set", "tenant=acme", code=1)  # fmt: skip
+        assert again.strip() == "refused: workload_frozen: the workload is frozen"
+        assert "not_permitted" in ops.run("task", "end", opened["task"], code=1)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

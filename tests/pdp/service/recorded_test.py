@@ -23,6 +23,7 @@ class Offered:
 
     def __init__(self, takes: bool = True) -> None:
         self.takes = takes
+        self.steps: list[Step] = []
         self.entries: list[tuple[pdp.Request, pdp.Decision, int, Bundle | None, Inputs | None]] = []
 
     def decided(
@@ -40,6 +41,7 @@ class Offered:
         return self.takes
 
     def stepped(self, step: Step) -> bool:
+        self.steps.append(step)
         return self.takes
 
 
@@ -90,3 +92,27 @@ def test_an_engine_from_files_takes_a_recorder(tmp_path: Path) -> None:
     offered = Offered(takes=False)
     asked = pdp.Engine.load(tmp_path, clock=FakeClock("2026-01-01T00:00:00Z"), recorder=offered)
     assert asked.check(action="open", resource=("Door", "1"), workload="spiffe://d/w").reason == "not_recorded"
+
+
+def test_why_something_was_revoked_is_in_the_record_and_in_no_answer() -> None:
+    """Finding A11, in process: a gate may pass the answer on to whom the revocation is about."""
+    offered = Offered()
+    asked = engine(offered)
+    asked.revoke("workload", AGENT, reason="shell seen")
+    for decision in (asked.check(REQUESTS[7]), asked.explain(REQUESTS[7]).decision):
+        told = f"{decision!r} {decision.because}"
+        assert (decision.reason, "shell seen" in told) == ("revoked", False)
+    asked.lift("workload", AGENT)
+    assert [(s.what, s.id, s.reason, s.details) for s in offered.steps] == [
+        ("revoke", AGENT, "shell seen", {"noun": "workload"}),
+        ("lift", AGENT, None, {"noun": "workload"}),
+    ]
+
+
+def test_a_revocation_holds_and_a_lift_does_not_where_the_record_takes_no_more() -> None:
+    asked = engine(Offered(takes=False))
+    for change in (lambda: asked.revoke("workload", AGENT, reason="x"), lambda: asked.lift("workload", AGENT)):
+        with pytest.raises(pdp.PdpError) as caught:
+            change()
+        assert caught.value.code == "not_recorded"
+        assert dict(asked.revoked) == {("workload", AGENT): "x"}

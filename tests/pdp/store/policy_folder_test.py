@@ -68,6 +68,57 @@ def test_a_link_that_leads_back_or_nowhere_is_refused(tmp_path: Path) -> None:
     refused(path, "a link to what is not there")
 
 
+@pytest.mark.parametrize("name", ["d.Policy", "d.POLICY", "d.policy ", "team/d.pOlicy", "d_Test.Policy"])
+def test_a_file_with_nearly_the_name_of_a_policy_is_refused(tmp_path: Path, name: str) -> None:
+    """Finding D13: `deny.Policy` was skipped in silence beside good files, and its deny with it."""
+    path = folder(tmp_path)
+    (path / "team").mkdir()
+    (path / name).write_text(DENY)
+    refused(path, "is not read: its name must end in `.policy`, in these very letters")
+
+
+@pytest.mark.parametrize("name", ["data/more.JSON", "data/more.Yaml", "Data/more.json", "data/more/d.json", "DATA/d.JSON"])
+def test_data_with_nearly_the_name_of_data_are_refused(tmp_path: Path, name: str) -> None:
+    """A brother of D13: rows and entities that a deny needs were skipped in silence."""
+    path = folder(tmp_path)
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text("[]")
+    refused(path, "is not read: (its name must end in|the folder of data has the name)")
+    if name.startswith("data/"):
+        refused(path / "a.policy", "is not read")
+
+
+def test_a_link_with_another_name_to_a_policy_or_to_data_is_refused(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    other.mkdir()
+    (other / "d.policy").write_text(DENY)
+    (other / "d.json").write_text("[]")
+    for link, target in ((path / "deny", other / "d.policy"), (path / "data" / "rows", other / "d.json")):
+        link.symlink_to(target)
+        refused(path, "is not read: its name must end in")
+        link.unlink()
+    (path / "deny.policy").symlink_to(other / "d.policy")
+    assert not allowed(pdp.Engine.load(path))
+
+
+@pytest.mark.parametrize("name", ["d.policy", "data/more.json"])
+def test_what_is_named_as_a_file_and_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    """It would have been read for ever: nobody writes into the pipe."""
+    path = folder(tmp_path)
+    os.mkfifo(path / name)
+    refused(path, "is not a file")
+
+
+def test_other_files_may_lie_beside(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    (path / "notes").mkdir()
+    for name in ("README.md", "request.json", "a.policy~", ".d.Policy", "notes/x.json", "data/README.md", "data/.x.JSON"):
+        (path / name).write_text("nothing to read")
+    assert find_files(path, with_tests=True).data == (path / "data" / "d.json",)
+    assert find_files(path, with_tests=True).policies == (path / "a.policy",)
+
+
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, fresh = folder(tmp_path), os.scandir
     (path / "team").mkdir()
