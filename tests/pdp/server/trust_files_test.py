@@ -107,6 +107,20 @@ def test_a_bundle_without_keys_revokes_at_once_and_it_is_told(place: Place, capl
     assert (place.sources.lacking(), place.sources.problems()) == (None, {})
 
 
+def test_a_fault_with_one_source_keeps_no_other_from_being_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brother of finding S8: what nobody foresaw in the first source ended each round before the second."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr("pdp.store.trust.files.read_jwks", broken)
+    place.write(place.file.read_bytes())
+    place.write(NO_KEYS, place.partner)
+    assert place.after(0) == "trusted"
+    assert place.sources.problems().keys() == {DOMAIN, PARTNER}
+    assert place.after(16) == "bundle_stale"
+
+
 def test_a_partner_that_withdraws_its_keys_does_not_stop_us(place: Place) -> None:
     place.write(NO_KEYS, place.partner)
     assert place.after(0) == "trusted"
