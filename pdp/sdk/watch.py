@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -50,17 +49,23 @@ class Watch:
             self._begin()
 
     def _run(self, stop: threading.Event, on: threading.Event) -> None:
-        told = False  # that there is nothing to watch
+        told = False  # that there is nothing to watch, or that it cannot be watched
         while not stop.is_set():
             folders = folders_behind(self._path)
-            if folders:
-                told = False
-                with suppress(OSError):  # a folder went away meanwhile
+            try:
+                if folders:
                     self._watch(folders, stop, on)
+                    told = False
                     continue
-            elif not told:
-                self._try()
-                told = True
+                if not told:
+                    self._try()
+                    told = True
+            except FileNotFoundError:  # a folder went away meanwhile
+                pass
+            except Exception as error:  # noqa: BLE001  # no more watches are to be had, say: the thread must not end
+                if not told:
+                    self._failed(error, f"its files cannot be watched, so that changes are not seen: {error}")
+                    told = True
             on.set()
             stop.wait(_LOOK_MS / 1000)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.identity import Origin, Refused, read_jwks
+from pdp.identity.bundles import BUNDLE_BYTES_MAX
 from pdp.server.config import Config
 from pdp.store.dev_domain import create_domain, open_domain
+from pdp.store.regular_file import read_regular
 from pdp.store.trust import Trust
 
 _TTL_US = 30 * 86_400 * 1_000_000
@@ -54,7 +56,7 @@ def trust_development(config: Config, trust: Trust, now_us: int) -> None:
     if ca is None:
         return
     try:
-        document = (ca / "bundle.json").read_bytes()
+        document = read_regular(ca / "bundle.json", BUNDLE_BYTES_MAX + 1)
     except OSError as error:
         raise PdpError("invalid_file", f"`{ca}/bundle.json` cannot be read: {error.strerror}") from None
     trust.put([read_jwks(config.development.trust_domain, document, Origin("development", now_us, now_us + _TTL_US))])

@@ -7,10 +7,13 @@ somebody watches, many times in the second within which a client must know.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 LOOK_S = 0.02
+
+_log = logging.getLogger("pdp.server")
 
 
 class Epochs:
@@ -20,6 +23,7 @@ class Epochs:
         self._current = current
         self._watching: set[asyncio.Event] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._failing = False
 
     @contextmanager
     def watched(self) -> Iterator[asyncio.Event]:
@@ -34,14 +38,26 @@ class Epochs:
             self._watching.discard(woken)
 
     async def _look(self) -> None:
-        known = self._current()
+        known = self._now()
         while self._watching:
             await asyncio.sleep(LOOK_S)
-            now = self._current()
-            if now != known:
+            now = self._now()
+            if now is None or now != known:
                 known = now
                 for woken in self._watching:
                     woken.set()
+
+    def _now(self) -> str | None:
+        """None where it cannot be told: then each who watches asks for itself, and is told why."""
+        try:
+            found = self._current()
+        except Exception:  # noqa: BLE001  # the look goes on
+            if not self._failing:
+                _log.exception("the epoch cannot be told")
+            self._failing = True
+            return None
+        self._failing = False
+        return found
 
 
 class Asked:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError
+from pdp.server.background import Background
 from pdp.server.frames import Kind, frame, read_frame
 from pdp.server.handlers import Deadline, edge_refusal
 from pdp.server.passed_on import pack_call, unpack_refusal
@@ -50,17 +51,11 @@ class Following:
         self._stream: asyncio.StreamWriter | None = None
         self._numbers = count(1)
         self._calls: dict[int, asyncio.Future[bytes]] = {}
-        self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def start(self) -> None:
+    async def start(self, background: Background) -> None:
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        background.keep("following the process that writes", self._run())
 
     def forward(self, method: str, request: bytes, peer: Peer, deadline: Deadline) -> bytes:
         """A call that writes, in the thread that waits for it."""

@@ -23,6 +23,7 @@ from pdp.grants.store import Consume, GrantStore, Record
 from pdp.record import Kind, Recorder, Step, SuspendAfter
 from pdp.server.changes import Changes
 from pdp.server.config import Config
+from pdp.server.config.sections import Restored
 from pdp.server.handlers import PassOn
 from pdp.server.parts import Parts
 from pdp.server.shared_grants import SharedGrants, message
@@ -61,7 +62,7 @@ class GrantBook:
         config = parts.config
         self._parts = parts
         self._signing = SigningKeys(config, parts.clock())
-        parts.reads = self._signing.read_again
+        parts.reads, parts.key_problems = self._signing.read_again, self._signing.problems
         parts.prepares(self._signing.prepare)
         parts.prepares(self._prepare)
         self.bound_us = config.store.freshness  # in a follower too: each message says when the store was confirmed
@@ -92,7 +93,8 @@ class GrantBook:
     @classmethod
     def open(cls, parts: Parts, audience: str) -> GrantBook | None:
         """By the configuration; None where there is no store."""
-        path = parts.config.store.path
+        wanted = parts.config.store
+        path = wanted.path
         if path is None:
             return None
         if not parts.writes:
@@ -100,9 +102,9 @@ class GrantBook:
         from pdp.store.grants.sqlite import SqliteStore
         from pdp.store.grants.witness import lies_with
 
-        witness = parts.config.store.witness
-        store = SqliteStore(path, witness, now_us=parts.clock)
-        if lies_with(path, witness):
+        refuse = wanted.restored is Restored.REFUSE
+        store = SqliteStore(path, wanted.witness, now_us=parts.clock, refuse_restored=refuse)
+        if lies_with(path, wanted.witness):
             _log.warning(_WITNESS_BESIDE, path)
         parts.closes(store.close)
         if store.restored:

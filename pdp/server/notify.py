@@ -6,6 +6,8 @@ import contextlib
 import os
 import socket
 
+_WAIT_S = 1.0
+
 
 def notify(state: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
@@ -13,4 +15,5 @@ def notify(state: str) -> None:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+        sending.settimeout(_WAIT_S)  # nobody may have read what others sent
         sending.sendto(state.encode(), address)

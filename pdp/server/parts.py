@@ -72,6 +72,7 @@ class Parts:
     note: Callable[[bytes], None] = field(default=lambda _: None)  # to the writer, or from it to all; may be lost
     noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop
     reads: Callable[[], None] = field(default=lambda: None)  # keys, again
+    key_problems: Callable[[], list[str]] = field(default=list)  # what of them could not be read
     forward: Forward | None = None  # in a process that follows: a call, answered by the one that writes
     policy_since: int = 0  # when the policies in force were put there
     policy_reloads: int = 0  # those that somebody asked for; the watch counts its own
@@ -133,8 +134,15 @@ class Parts:
                 _reload_log.error(NOT_RELOADED, "\n".join(render(each) for each in errors.diagnostics if each.is_error))
             except PdpError as error:
                 _reload_log.error(NOT_RELOADED, error)
+            except Exception:  # noqa: BLE001  # a thread has nobody else to tell
+                _reload_log.exception(NOT_RELOADED, "unexpected")
 
         threading.Thread(target=run, name="pdp-reload", daemon=True).start()
+
+    def problems(self) -> list[str]:
+        """Sources of trust and files of keys that cannot be read, or that take everything away: what was known before stays
+        for a while, and the rest of a reload is not kept from being taken."""
+        return [*(f"trust[{name}]: {why}" for name, why in self.sources.problems().items()), *self.key_problems()]
 
     def read_again(self, wanted: str | None = None) -> bool:
         """Policies, data, trust and keys, in this process; of policies and data, nothing but the set that is `wanted`, where
@@ -246,16 +254,18 @@ def _gauges(parts: Parts, clock: Clock) -> None:
         return parts.policy_reloads + (0 if parts.watch is None else parts.watch.reloads)
 
     def trust_left_s() -> float:
-        """Time to fail-closed for trust: the least of all domains; 0 where one is missing."""
+        """Time to fail-closed for trust: the least of all domains; 0 where one is missing, or has no key."""
         bundles, now = trust.current.bundles, clock.now()
-        least = min((bundles[d].fresh_until_us if d in bundles else now for d in parts.config.trust), default=NEVER)
+        found = (bundles.get(name) for name in parts.config.trust)
+        least = min((now if b is None or b.is_empty else b.fresh_until_us for b in found), default=NEVER)
         return float("inf") if least >= NEVER else max(0, least - now) / 1e6
 
     counters.gauge("policy_reload_failing", "1 when what stands on disk is not in force", reload_failing)
     counters.gauge("policy_reloads", "policy sets put into force since the start", reloads)
     counters.gauge("policy_rules", "rules in force", lambda: len(engine.bundle.program.rules))
     counters.gauge("trust_fresh_seconds", "until the first trust bundle is too old to be used", trust_left_s)
-    counters.gauge("trust_sources_failing", "sources of trust that could not be read", lambda: len(parts.sources.problems))
+    says = "sources of trust that could not be read, or say that nothing is trusted"
+    counters.gauge("trust_sources_failing", says, lambda: len(parts.sources.problems()))
     counters.gauge("clock_behind_seconds", "how far the wall clock is behind where it was", lambda: clock.behind_us / 1e6)
     counters.gauge("calls_in_work", "calls in work", lambda: counters.in_work)
     counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting)

@@ -19,6 +19,7 @@ from pathlib import Path
 from pdp.engine.revocations import Revocations
 from pdp.errors import RecordIncomplete
 from pdp.server.admin import AdminServer, Page, page_of
+from pdp.server.background import Background
 from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
@@ -54,9 +55,12 @@ async def run_process(
     stop: asyncio.Event,
     on_started: Callable[[Started], None],
     make: MakeHandlers = make_handlers,
+    background: Background | None = None,
 ) -> None:
-    """Serves until `stop` is set. `runtime` is where the processes of one server meet; None when there is one only."""
+    """Serves until `stop` is set. `runtime` is where the processes of one server meet; None when there is one only.
+    PdpError when something ended that has to go on, in `background` or here."""
     config = parts.config
+    background = Background() if background is None else background
     threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
     own = _own_certificate(parts)
     if own is not None:
@@ -73,13 +77,13 @@ async def run_process(
     if runtime is not None and parts.writes:
         where = runtime / CHANNEL
         writer = Writer(where, parts.state, handlers, parts.callers, threads, parts.noted, revoked, lambda: told(parts))
-        await writer.start()
+        await writer.start(background)
         parts.publish, parts.tell, parts.note = writer.publish, writer.publish_config, writer.note
     elif runtime is not None:
         figures = partial(figures_of, parts.counters)
         configure = partial(take_told, parts)
         following = Following(runtime / CHANNEL, parts.worker, parts.state, figures, parts.noted, configure)
-        await following.start()
+        await following.start(background)
         parts.note, parts.forward = following.note, following.forward
         parts.readiness.require("state", following.lease.lacking)
     around = Around(
@@ -96,8 +100,10 @@ async def run_process(
     bound: list[Bound] = []
     admin: AdminServer | None = None
     try:
-        if following is not None and not await _first(following.has_state, stop):
-            return  # asked to end before it was told the state: it never listened
+        if following is not None:
+            await background.until(following.has_state, stop)
+            if not following.has_state.is_set():
+                return  # asked to end before it was told the state: it never listened
         for listener in _listeners_of(config, parts.worker):
             taken = await bind(listener, around, parts.callers, own, lambda: trust.current, parts.clock, shared=shared)
             bound.append(taken)
@@ -111,20 +117,23 @@ async def run_process(
         gc.collect()
         gc.freeze()  # what is loaded by now is never garbage, and need not be looked at for it
         on_started(Started(tuple(b.address for b in bound), admin_address))
-        saying = asyncio.create_task(_each(BETWEEN_S, around.denials.flush))
-        await stop.wait()
-        saying.cancel()
-        parts.readiness.drain()
-        around.ending.set()
-        await asyncio.gather(*(b.stop(config.limits.drain / 1e6) for b in bound))
-        bound.clear()
+        background.keep("the log of denials", _each(BETWEEN_S, around.denials.flush))
+        try:
+            await background.until(stop)
+        finally:
+            parts.readiness.drain()
+            around.ending.set()
+            await asyncio.gather(*(b.stop(config.limits.drain / 1e6) for b in bound))
+            bound.clear()
     finally:
         await asyncio.gather(*(b.stop(0) for b in bound))
-        for closes in (admin, following, writer):
+        await background.close()
+        for closes in (admin, writer):
             if closes is not None:
                 await closes.close()
         around.denials.flush()
-        threads.shutdown(wait=True, cancel_futures=True)
+        # Aside: a step that is still being told to the others is told over this loop.
+        await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
     if parts.unrecorded:
         raise RecordIncomplete(f"{parts.unrecorded} entries could not be written")
@@ -146,17 +155,6 @@ async def _each(between_s: float, do: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(between_s)
         do()
-
-
-async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Waits for either of the two; whether the first one came."""
-    waiting = [asyncio.ensure_future(each.wait()) for each in (wanted, stop)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-    return wanted.is_set()
 
 
 def _own_certificate(parts: Parts) -> OwnCertificate | None:

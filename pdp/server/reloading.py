@@ -51,9 +51,9 @@ class Reloading:
             try:
                 wanted = self._wanted()
                 take = None if wanted is self._parts.config else self._prepare(wanted)
-            except PdpError as error:
-                self.failing = str(error)
-                _log.error("the configuration was not taken; the one before stays in force: %s", error)
+            except Exception as error:
+                self.failing = str(error) if isinstance(error, PdpError) else repr(error)
+                _log.error("the configuration was not taken; the one before stays in force: %s", self.failing)
                 raise
             if take is None:
                 self.failing = None

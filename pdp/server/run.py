@@ -45,11 +45,14 @@ _Told = Callable[[dict[str, Any]], None]
 
 
 async def _one(config: Config, origin: Origin, _: Path, stop: asyncio.Event, started: _Told) -> None:
+    from pdp.server.background import Background
     from pdp.server.parts import Parts, make_parts
     from pdp.server.process import Started, run_process
 
     parts: Parts  # the signal is taken by the loop, so not before there are parts
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: parts.reload_aside())
+    background = Background()
+    background.keep_threads()
     parts = make_parts(config, origin=origin)
     if config.telemetry.metrics:
         start_metrics(parts.counters, 0)
@@ -57,7 +60,7 @@ async def _one(config: Config, origin: Origin, _: Path, stop: asyncio.Event, sta
     def told(found: Started) -> None:
         started({"addresses": [str(a) for a in found.addresses], "admin": str(found.admin or "")})
 
-    await run_process(parts, None, stop, told)
+    await run_process(parts, None, stop, told, background=background)
 
 
 async def _several(config: Config, origin: Origin, runtime: Path, stop: asyncio.Event, started: _Told) -> None:

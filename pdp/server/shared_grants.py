@@ -14,7 +14,8 @@ from pdp.engine.revocations import Revocations
 from pdp.grants.document import read_record, tell_record
 from pdp.grants.index import Index
 from pdp.grants.store import Changes, Record
-from pdp.service.book import told_engine
+from pdp.service.book import forget_over, told_engine
+from pdp.service.due import EndedTasks
 
 Swap = Callable[[Callable[[Revocations], Revocations]], None]
 
@@ -29,6 +30,7 @@ class SharedGrants:
         self._swap = swap
         self._tell = tell
         self._followed = Index()
+        self._ended = EndedTasks()  # of which the engine was told
 
     @property
     def index(self) -> Index:
@@ -57,6 +59,10 @@ class SharedGrants:
         if edit is not None:
             self._swap(edit)
         self._followed = before.fed(changes).confirmed(told["confirmed"])
+        if not changes.whole:
+            self._ended.learn(records)
+        # By the clock of the process that writes, which is the clock of this machine, and not before it has said so.
+        forget_over(self._ended, self._followed.confirmed_at, self._swap)
         self._tell(records, changes.whole)
 
 

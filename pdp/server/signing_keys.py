@@ -16,10 +16,11 @@ from language import FOREVER
 from pdp.errors import PdpError
 from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.people import Issuer, Role
-from pdp.grants.people_keys import read_key_set
+from pdp.grants.people_keys import DOCUMENT_BYTES_MAX, read_key_set
 from pdp.server.config import Config
 from pdp.server.trust_sources import state_of
 from pdp.store.issuer_keys import FILE, open_issuer_keys, read_issuer_keys
+from pdp.store.regular_file import read_regular
 from pdp.tokens.refusals import Refused as BadKeys
 
 _log = logging.getLogger("pdp.grants")
@@ -32,6 +33,7 @@ class SigningKeys:
         self._config, self._folder = config, keys_folder(config)
         self._reading = threading.Lock()
         self._states: dict[str, object] = {}
+        self._problems: dict[str, str] = {}
         self.issuer: IssuerKeys = open_issuer_keys(self._folder, now)
         self.people: Mapping[str, Issuer] = MappingProxyType({})
         for error in self._read():
@@ -50,6 +52,7 @@ class SigningKeys:
             with self._reading:
                 self._config, self.people = config, people
                 self._states["people"] = states
+                self._problems.pop("people", None)
 
         return take
 
@@ -57,6 +60,10 @@ class SigningKeys:
         """What has changed since; costs a look at each file."""
         for error in self._read():
             _log.error("keys were not read again; those from before stay: %s", error)
+
+    def problems(self) -> list[str]:
+        """What could not be read when it was looked at last."""
+        return list(self._problems.values())
 
     def _read(self) -> list[Exception]:
         with self._reading:
@@ -74,7 +81,9 @@ class SigningKeys:
         try:
             read()
         except (PdpError, BadKeys) as error:
+            self._problems[name] = f"{name}: {error}"
             return [error]
+        self._problems.pop(name, None)
         return []
 
     def _read_issuer(self) -> None:
@@ -99,7 +108,7 @@ def read_people(config: Config) -> Mapping[str, Issuer]:
     for name, people in config.people.items():
         assert people.keys is not None  # the configuration was checked
         try:
-            raw = people.keys.read_bytes()
+            raw = read_regular(people.keys, DOCUMENT_BYTES_MAX + 1)
         except OSError as error:
             raise PdpError("invalid_file", f"`{people.keys}` cannot be read: {error.strerror}") from None
         algorithms = frozenset(people.algorithms)

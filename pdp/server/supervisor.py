@@ -2,6 +2,9 @@
 
 It does nothing else, so that there is little that could end it: no gRPC, no policy, no state. Processes are started anew and
 never forked, since a forked gRPC does not work. A port is reserved here for as long as we live; its sockets are theirs.
+
+It never gives up in silence: a process that cannot be started is tried again for ever, and each failure is logged. When it
+cannot keep one of them for a fault of its own, it ends all, so that whatever started it can start it again.
 """
 
 from __future__ import annotations
@@ -14,27 +17,48 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError, RecordIncomplete
+from pdp.server.background import Background
 from pdp.server.config import Config, Origin, Tcp, parse_address, show_config
 
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
+STEADY_S = 10.0  # a process that has lived for so long does not die again and again
 BEAT_S, SILENT_S = 1.0, 15.0  # how often a process says that it goes on, and after which silence it hangs
+_SLOWER = 4  # so many times as long as the first start did, a later one may say nothing
 _BEYOND_DRAIN_S = 12.0  # the record has twice `RECORD_CLOSE_S`
+_READ_BYTES = 4096
 
 _log = logging.getLogger("pdp.server")
+
+_Told = dict[str, Any]  # what a process says of itself: where it listens
 
 
 class WorkerFailed(PdpError):
     """A process could not start at all; `status` is its exit code, and it has said why."""
 
     def __init__(self, number: int, status: int) -> None:
-        super().__init__("address_unavailable" if status == 2 else "invalid_file", f"worker {number} could not start")
+        super().__init__(
+            "address_unavailable" if status == 2 else "invalid_file", f"worker {number} could not start ({status})"
+        )
         self.status = status
+
+
+class Pauses:
+    """How long to wait before a process is started again: not at all, unless it dies again and again."""
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def after(self, lasted_s: float) -> float:
+        """For one that has lived for so long."""
+        pause_s = 0.0 if lasted_s >= STEADY_S else self._next_s
+        self._next_s = min(max(AGAIN_S, 2 * pause_s), AGAIN_S_MAX)
+        return pause_s
 
 
 class Supervisor:
@@ -52,6 +76,7 @@ class Supervisor:
         self._config = self._reserve(config)
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._ending = False
+        self._start_s: float | None = None  # how long one that is started may say nothing; the first start takes its time
         self.restarts = 0
 
     @property
@@ -59,25 +84,51 @@ class Supervisor:
         """Their process ids, by number."""
         return {number: process.pid for number, process in self._processes.items()}
 
-    async def run(self, stop: asyncio.Event, on_started: Callable[[dict[str, Any]], None]) -> None:
-        """Until `stop` is set. The first process is started first: it writes the state that the others follow."""
-        keeping: list[asyncio.Task[None]] = []
+    async def run(self, stop: asyncio.Event, on_started: Callable[[_Told], None]) -> None:
+        """Until `stop` is set. PdpError when a process cannot be kept any more."""
+        background = Background()
         try:
-            told = await self._start(0)
-            await asyncio.gather(*(self._start(number) for number in range(1, self._config.workers)))
-            keeping = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
+            told = await self._unless(stop, self._start_all())
+            if told is None:
+                return
+            for number in range(self._config.workers):
+                background.keep(f"the keeping of worker {number}", self._keep(number))
             on_started(told)
-            await stop.wait()
+            await background.until(stop)
         finally:
             self._ending = True
-            for task in keeping:
-                task.cancel()
+            await background.close()
             ended = await self._end()
             for reserved in self._reserved:
                 reserved.close()
         if ended and self._config.record.directory is not None:
             each = ", ".join(f"worker {number} with {status}" for number, status in sorted(ended.items()))
             raise RecordIncomplete(f"not every process ended in order: {each}")
+
+    async def _unless(self, stop: asyncio.Event, work: Coroutine[Any, Any, _Told]) -> _Told | None:
+        """What the work gives; None where `stop` was set before, and the work has been ended."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    async def _start_all(self) -> _Told:
+        """The first process is started first: it writes the state that the others follow. What it says of itself."""
+        began = asyncio.get_running_loop().time()
+        told = await self._start(0)
+        starting = [asyncio.ensure_future(self._start(number)) for number in range(1, self._config.workers)]
+        try:
+            await asyncio.gather(*starting)
+        finally:
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+        self._start_s = max(self._silent_s, _SLOWER * (asyncio.get_running_loop().time() - began))
+        return told
 
     def reload(self) -> None:
         """The process that writes reads everything again, and tells the others."""
@@ -87,7 +138,7 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             self._processes[0].send_signal(signal.SIGHUP)
 
-    async def _start(self, number: int) -> dict[str, Any]:
+    async def _start(self, number: int) -> _Told:
         """Starts a process and waits until it listens; WorkerFailed when it ends before that."""
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", self._program, str(number), str(self._runtime))
@@ -95,13 +146,13 @@ class Supervisor:
         self._processes[number] = process
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one that has ended, or takes nothing, says nothing either
             process.stdin.write(json.dumps(self._begins_with()).encode() + b"\n")
-            await process.stdin.drain()
-        line = await process.stdout.readline()
-        if not line:
-            raise WorkerFailed(number, await process.wait())
-        told: dict[str, Any] = json.loads(line)
+            await asyncio.wait_for(process.stdin.drain(), self._start_s)
+        while not (line := await asyncio.wait_for(process.stdout.readline(), self._start_s)).strip():
+            if not line:
+                raise WorkerFailed(number, await asyncio.wait_for(process.wait(), self._start_s))
+        told: _Told = json.loads(line)
         self._up.add(number)
         return told
 
@@ -111,32 +162,48 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         """Starts a process again whenever it ends or hangs, at once the first time, then with growing pauses."""
-        pause_s = 0.0
+        pauses, now = Pauses(), asyncio.get_running_loop().time
         while True:
-            began = asyncio.get_running_loop().time()
-            status = await self._ended(number, self._processes[number])
+            began = now()
+            status = await self._ended(number)
             self._up.discard(number)
             if self._ending:
                 return
             _log.error("worker %d ended with %d, and is started again", number, status)
-            lasted_s = asyncio.get_running_loop().time() - began
-            pause_s = 0.0 if lasted_s > AGAIN_S_MAX else min(max(AGAIN_S, 2 * pause_s), AGAIN_S_MAX)
-            await asyncio.sleep(pause_s)
-            self.restarts += 1
-            with contextlib.suppress(WorkerFailed):
-                await self._start(number)
+            await asyncio.sleep(pauses.after(now() - began))
+            while not await self._started_again(number):
+                await asyncio.sleep(pauses.after(0))
 
-    async def _ended(self, number: int, process: asyncio.subprocess.Process) -> int:
+    async def _started_again(self, number: int) -> bool:
+        """Whether it listens. Where it does not, nothing of it is left, and it is logged why."""
+        self.restarts += 1
+        before = self._processes[number]
+        try:
+            await self._start(number)
+            return True
+        except TimeoutError:
+            _log.error("worker %d says nothing while it starts, and is killed", number)
+        except Exception as error:  # noqa: BLE001  # no memory, no descriptor, another first line: it may pass
+            _log.error("worker %d could not be started, and is tried again: %s: %s", number, type(error).__name__, error)
+        if self._processes[number] is not before:
+            await self._kill(self._processes[number])
+        return False
+
+    async def _ended(self, number: int) -> int:
         """The status of a process, once it has ended; one that says nothing for long is made to."""
+        process = self._processes[number]
         assert process.stdout is not None
         try:
-            while await asyncio.wait_for(process.stdout.readline(), self._silent_s):
+            while await asyncio.wait_for(process.stdout.read(_READ_BYTES), self._silent_s):
                 pass
-        except TimeoutError:
-            if not self._ending:
-                _log.error("worker %d hangs, and is killed", number)
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+            return await asyncio.wait_for(process.wait(), self._silent_s)
+        except OSError:  # of which a timeout is one
+            _log.error("worker %d hangs, and is killed", number)
+            return await self._kill(process)
+
+    async def _kill(self, process: asyncio.subprocess.Process) -> int:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         return await process.wait()
 
     async def _end(self) -> dict[int, int]:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pdp.errors import PdpError
 from pdp.identity import Refused, Side, TrustStore, split_pem, verify_x509_svid
+from pdp.store.regular_file import read_regular
 from pdp.store.trust.workload_messages import OwnSvid
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
@@ -178,7 +179,6 @@ def _state(path: Path) -> tuple[int, int, int, int]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_FILE_BYTES_MAX)
+        return read_regular(path, _FILE_BYTES_MAX)
     except OSError as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None

@@ -11,10 +11,11 @@ from typing import Any
 from pdp.errors import PdpError
 from pdp.identity import Refused, TrustBundle, parse_workload_id, stale_after_us
 from pdp.server.config import Config, Domain
-from pdp.store.trust import EndpointSource, FileSource, Source, SpiffeServer, Trust, WebServer, refresh
+from pdp.store.trust import EndpointSource, FileSource, Refreshed, Source, SpiffeServer, Trust, WebServer, refresh
 
 _FIRST_ANSWER_S = 10.0
 _LOOK_US = 1_000_000  # how often files are looked at
+_REVOKED = "bundle_revoked: its bundle has no key that is of use, so that nothing of the domain is trusted"
 
 _log = logging.getLogger("pdp.trust")
 
@@ -30,18 +31,20 @@ def source_of(name: str, domain: Domain) -> Source | None:
 
 
 class TrustSources:
-    """The sources of a configuration, asked in one thread. `problems` says which of them cannot be read now, and why."""
+    """The sources of a configuration, asked in one thread."""
 
     def __init__(self, config: Config, trust: Trust, clock: Callable[[], int]) -> None:
         self._trust, self._clock = trust, clock
         self._domains: Mapping[str, Domain] = config.trust
+        self._callers = {each.trust_domain for each in config.listen}
         self._sources = {n: s for n, domain in config.trust.items() if (s := source_of(n, domain)) is not None}
         self._asking = threading.Lock()  # also held while there come to be other sources
         self._due_us: dict[str, int] = {}
         self._states: dict[str, object] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="pdp-trust", daemon=True)
-        self.problems: dict[str, str] = {}
+        self._unread: dict[str, Refreshed] = {}
+        self._revoked: set[str] = set()  # of which it was logged
         self.workload_api: Any = None
         if config.tls.workload_api is not None:
             from pdp.store.trust.workload_api import Event, WorkloadApi
@@ -58,8 +61,7 @@ class TrustSources:
         self._thread.start()
         if self.workload_api is not None:
             self.workload_api.start()
-            if not self.workload_api.wait_ready(_FIRST_ANSWER_S):
-                self.problems["workload-api"] = "has said nothing yet"
+            self.workload_api.wait_ready(_FIRST_ANSWER_S)
 
     def close(self) -> None:
         self._closing.set()
@@ -69,14 +71,27 @@ class TrustSources:
             self.workload_api.close()
 
     def lacking(self) -> str | None:
-        """Which configured domains have no bundle that may be used now."""
+        """Which configured domains have no bundle that may be used now. One that revokes everything is an answer about its
+        domain; where our own callers are of it, we can answer nobody."""
         store, now = self._trust.current, self._clock()
         missing = []
         for name in self._domains:
             bundle = store.bundles.get(name)
-            if bundle is None or now > bundle.fresh_until_us:
+            if bundle is None or now > bundle.fresh_until_us or (bundle.is_empty and name in self._callers):
                 missing.append(name)
         return f"no fresh bundle of {', '.join(missing)}" if missing else None
+
+    def problems(self) -> Mapping[str, str]:
+        """By domain: that its source cannot be read now, so that what was trusted stays until it is stale; or that its
+        bundle has no key, so that nothing of it is trusted."""
+        found = {name: told.message for name, told in tuple(self._unread.items())}
+        if self.workload_api is not None and not self.workload_api.wait_ready(0):
+            found["workload-api"] = "has said nothing yet"
+        return {**found, **dict.fromkeys(self._emptied(), _REVOKED)}
+
+    def _emptied(self) -> set[str]:
+        bundles = self._trust.current.bundles
+        return {name for name in self._domains if name in bundles and bundles[name].is_empty}
 
     def ask(self) -> None:
         """Asks the sources that are due."""
@@ -84,6 +99,10 @@ class TrustSources:
             with self._asking:
                 if self._sources.get(name) is source:  # it may have been taken away meanwhile
                     self._ask(name, source)
+        emptied = self._emptied()
+        for name in sorted(emptied - self._revoked):
+            _log.error("trust[%s]: %s", name, _REVOKED)
+        self._revoked = emptied
 
     def prepare(self, config: Config) -> Callable[[], None]:
         """Reads what is new or has another source; PdpError where that cannot be. What it gives puts that into the place of
@@ -104,7 +123,7 @@ class TrustSources:
                 for name in (*gone, *sources):
                     self._states.pop(name, None)
                     self._due_us.pop(name, None)
-                    self.problems.pop(name, None)
+                    self._unread.pop(name, None)
                 if self.workload_api is not None:  # what it says meanwhile is of no domain that is about to change
                     self.workload_api.want([name for name in _of_workload_api(before) if name not in gone])
                 self._trust.exchange(gone, bundles)
@@ -123,7 +142,7 @@ class TrustSources:
         now = self._clock()
         if isinstance(source, FileSource):
             state = state_of(source.path)
-            if self._states.get(name) == state and name not in self.problems:
+            if self._states.get(name) == state and name not in self._unread:
                 return
             self._states[name] = state
         elif now < self._due_us.get(name, 0):
@@ -131,14 +150,13 @@ class TrustSources:
         told = refresh(source, self._trust, now)
         self._due_us[name] = told.again_us
         if told.code is None:
-            self.problems.pop(name, None)
+            self._unread.pop(name, None)
             return
-        if isinstance(
-            source, FileSource
-        ):  # as it should be it never goes stale; gone or spoiled, it is a source that is silent
+        if isinstance(source, FileSource):  # as it should be it never goes stale; gone or spoiled, it is silent
             self._trust.bound_source(source.name, now + stale_after_us(None))
-        if self.problems.get(name) != told.code:
-            self.problems[name] = told.code
+        before = self._unread.get(name)
+        self._unread[name] = told
+        if before is None or before.code != told.code:
             _log.error("a trust bundle was not read; what was trusted stays until it is stale: %s", told.message)
 
     def _follow(self) -> None:

@@ -1,8 +1,8 @@
 """One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
 
 Where another one was put into force since the server started, that counts; it is kept in the folder of this run. What it
-listens on is said on standard output, once it does, and then, with empty lines, that it goes on. It ends on SIGTERM, and
-when standard input is closed: whoever started it is gone then, and nobody would start it again.
+listens on is said on standard output, once it does; empty lines before and after say that it goes on. It ends on SIGTERM,
+and when standard input is closed: whoever started it is gone then, and nobody would start it again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from language import PolicyErrors, render
 from pdp.errors import PdpError, RecordIncomplete
+from pdp.server.background import Background
 from pdp.server.config import Config, Origin, read_config
 from pdp.server.parts import Parts, make_parts
 from pdp.server.process import Started, run_process
@@ -46,26 +47,28 @@ async def serve(config: Config, origin: Origin | None, worker: int, runtime: Pat
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    threading.Thread(target=_wait_for_end, args=(loop, stop), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(loop, stop), name="pdp-supervisor", daemon=True).start()
     parts: Parts
     if worker == 0:  # the signal is taken by the loop, so not before there are parts
         loop.add_signal_handler(signal.SIGHUP, lambda: parts.reload_aside())
-    parts = make_parts(config, worker, origin)
-    if config.telemetry.metrics:
-        start_metrics(parts.counters, worker)
-    beats: list[asyncio.Task[None]] = []
-
-    def tell(started: Started) -> None:
-        _tell(started)
-        beats.append(loop.create_task(_beat()))
-
-    await run_process(parts, runtime, stop, tell, make)
+    background = Background()
+    background.keep_threads()
+    background.keep("the word to the supervisor", _beat())
+    try:
+        parts = make_parts(config, worker, origin)
+        if config.telemetry.metrics:
+            start_metrics(parts.counters, worker)
+        await run_process(parts, runtime, stop, _tell, make, background)
+    finally:
+        await background.close()
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while sys.stdin.readline():
-        pass
-    loop.call_soon_threadsafe(stop.set)
+    try:
+        while sys.stdin.readline():
+            pass
+    finally:  # also when it cannot be read any more
+        loop.call_soon_threadsafe(stop.set)
 
 
 def _tell(started: Started) -> None:

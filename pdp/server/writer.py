@@ -19,6 +19,7 @@ from typing import Any
 from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
 from pdp.server.admission import refuse_peer
+from pdp.server.background import Background
 from pdp.server.callers import Callers
 from pdp.server.frames import Kind, frame, read_frame
 from pdp.server.handlers import CallRefused, Handlers, Method, edge_refusal, refusal_of
@@ -69,22 +70,21 @@ class Writer:
         self._quiet_after = time.monotonic() + LEASE_S  # of a writer before us, or of a follower that went away
         self._moved = asyncio.Condition()
         self._asked: dict[int, asyncio.Future[Any]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background: Background
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    async def start(self, background: Background) -> None:
+        """What goes on for the others goes on in `background`, whose owner ends it."""
+        self._loop, self._background = asyncio.get_running_loop(), background
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._follow, self._path)
         self._path.chmod(0o600)
-        self._keep(self._beat())
+        background.keep("the word to the other processes", self._beat())
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
         for follower in list(self._followers.values()):
             follower.stream.close()
         self._path.unlink(missing_ok=True)
@@ -112,12 +112,17 @@ class Writer:
     async def figures(self) -> dict[int, Any]:
         """What the other processes have counted; who does not answer in time is left out."""
         asked: dict[int, asyncio.Future[Any]] = {}
+        numbers = []
         for follower in self._followers.values():
-            number = next(self._changes)
+            numbers.append(number := next(self._changes))
             asked[follower.number] = self._asked[number] = asyncio.get_running_loop().create_future()
             follower.send(frame(Kind.ASK, number))
-        if asked:
-            await asyncio.wait(asked.values(), timeout=_FIGURES_S)
+        try:
+            if asked:
+                await asyncio.wait(asked.values(), timeout=_FIGURES_S)
+        finally:
+            for number in numbers:  # a process that hangs never answers
+                self._asked.pop(number, None)
         return {n: f.result() for n, f in asked.items() if f.done() and not f.cancelled()}
 
     @property
@@ -166,6 +171,8 @@ class Writer:
                 await self._take(follower, *await read_frame(reader))
         except (OSError, asyncio.IncompleteReadError):
             pass
+        except Exception:  # noqa: BLE001  # its connection ends with this, and it comes anew
+            _log.exception("what another process says could not be taken")
         finally:
             stream.close()
             if follower is not None and self._followers.get(follower.number) is follower:
@@ -181,7 +188,7 @@ class Writer:
                 async with self._moved:
                     self._moved.notify_all()
             case Kind.CALL:
-                self._keep(self._call(follower, number, body))
+                self._background.let("a call that was passed on", self._call(follower, number, body))
             case Kind.NOTE:
                 self._noted(body)
             case Kind.FIGURES:
@@ -213,11 +220,6 @@ class Writer:
             _log.exception("a call that was passed on failed")
             refusal = edge_refusal("internal")
         follower.send(frame(Kind.REFUSED, number, pack_refusal(refusal)))
-
-    def _keep(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _moment() -> bytes:

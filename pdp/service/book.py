@@ -16,7 +16,7 @@ from pdp.grants.grant import Grant, Mark
 from pdp.grants.index import Index
 from pdp.grants.reasons import Refused
 from pdp.grants.store import Absorbed, Changes, Conflict, GrantStore, Record, Spent, Unavailable
-from pdp.service.due import Due
+from pdp.service.due import Due, EndedTasks
 from pdp.service.plan import Plan
 
 #: Changes the engine's revocations: one swap of its snapshot.
@@ -49,7 +49,7 @@ class Book:
         self.index = Index()
         self.lock: AbstractContextManager[object] = lock if lock is not None else nullcontext()
         self._store = store
-        self._ended: dict[str, int] = {}  # tasks that the engine was told of, and when they would have ended by time
+        self._ended = EndedTasks()  # of which the engine was told
         self.due = Due()
         self._swap = swap
         self._tell = tell
@@ -112,16 +112,12 @@ class Book:
 
     def forget_ended(self, now: int) -> None:
         """Takes from the engine what the clock says as well. To be called under the lock."""
-        over = [task for task, ends in self._ended.items() if now >= ends]
-        if over:
-            for task in over:
-                del self._ended[task]
-            self._swap(lambda revocations: revocations.forget(over))
+        forget_over(self._ended, now, self._swap)
 
     def _tell_all(self, before: Index, records: Iterable[Record], whole: bool) -> None:
         self.due.learn(records, whole)
         if not whole:
-            self._ended.update((r.task, r.ends) for r in records if isinstance(r, Grant) and r.is_over and r.parent is None)
+            self._ended.learn(records)
         edit = told_engine(before, records, whole)
         if edit is not None:
             self._swap(edit)
@@ -140,6 +136,13 @@ def told_engine(before: Index, records: Iterable[Record], whole: bool) -> Edit |
         elif isinstance(record, Grant) and record.is_over and record.parent is None and not whole:
             edits.append(("task", record.task, record.why))
     return (lambda revocations: _edited(revocations, edits)) if edits else None
+
+
+def forget_over(ended: EndedTasks, now: int, swap: SwapRevocations) -> None:
+    """Takes from the engine the tasks whose time is over. None can be allowed by that: a task is denied by its own end."""
+    over = ended.take_over(now)
+    if over:
+        swap(lambda revocations: revocations.forget(over))
 
 
 def _edited(revocations: Revocations, edits: Iterable[tuple[str, str, str | None]]) -> Revocations:

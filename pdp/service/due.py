@@ -1,4 +1,4 @@
-"""Which grants have ended by time: known without looking at all of them, however many there are."""
+"""Which grants and tasks have ended by time: known without looking at all of them, however many there are."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ class Due:
         for grant in found:
             heappush(self._heap, (self._ends[grant.id], grant.id))
         return tuple(found)
+
+
+class EndedTasks:
+    """Tasks that have ended, each until it would have ended by time as well: from then on the clock says it to everyone,
+    and nothing else has to. Its owner's threads are its owner's business."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._heap: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def learn(self, records: Iterable[Record]) -> None:
+        for each in records:
+            if isinstance(each, Grant) and each.is_over and each.parent is None and each.task not in self._known:
+                self._known.add(each.task)
+                heappush(self._heap, (each.ends, each.task))
+
+    def take_over(self, now: int) -> list[str]:
+        """Those whose time is over; they are forgotten here."""
+        found = []
+        while self._heap and self._heap[0][0] <= now:
+            found.append(heappop(self._heap)[1])
+        self._known.difference_update(found)
+        return found

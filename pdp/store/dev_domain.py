@@ -19,6 +19,7 @@ from pdp.errors import PdpError
 from pdp.identity import trust_domain_of
 from pdp.identity.dev.certificates import MARK, Authority, PrivateKey
 from pdp.identity.dev.domain import DevDomain, make_domain
+from pdp.store.regular_file import read_regular
 
 NOTE = "DEVELOPMENT-ONLY.txt"
 _NOTE = f"""{MARK}
@@ -101,14 +102,14 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificate(read_regular(path))
     except (OSError, ValueError):
         raise PdpError("invalid_file", f"`{path}` is not a certificate of a folder that `pdp dev ca` made") from None
 
 
 def _key(path: Path) -> PrivateKey:
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(read_regular(path), None)
     except (OSError, ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):

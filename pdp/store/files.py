@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from language import Diagnostic, PolicyErrors, Source
 from pdp.errors import PdpError
+from pdp.store.regular_file import read_regular
 
 POLICY_SUFFIX = ".policy"
 TEST_SUFFIX = "_test.policy"
@@ -134,7 +135,7 @@ def _unreadable(error: OSError) -> NoReturn:
 
 def read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
 
@@ -151,11 +152,11 @@ def read_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
     for path in paths:
         name = str(path)
         try:
-            if path.stat().st_size > POLICY_BYTES_MAX:
+            content = read_regular(path, POLICY_BYTES_MAX + 1)
+            if len(content) > POLICY_BYTES_MAX:
                 hint = "split the file; what is many belongs in a relation"
                 found.append(Diagnostic("file_too_large", f"`{name}` is larger than 3 MiB", None, hint))
                 continue
-            content = path.read_bytes()
         except OSError as error:
             found.append(Diagnostic("unreadable", f"`{name}` cannot be read: {error.strerror}", None))
             continue

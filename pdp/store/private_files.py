@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from pdp.errors import PdpError
+from pdp.store.regular_file import open_regular
 
 FILE_BYTES_MAX = 64 * 1024
 
@@ -27,9 +28,8 @@ def private_folder(folder: Path, *, hidden: bool = False) -> None:
 def read_private(path: Path, bytes_max: int = FILE_BYTES_MAX) -> bytes:
     """The content of a file that nobody else may read or write. What is asked about is what is read: the open file."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
+        with open_regular(path) as file:
+            found = os.fstat(file.fileno())
             if found.st_mode & 0o077:
                 raise PdpError("invalid_file", f"`{path}`: others may read it; `chmod 600` it, and think about a new key")
             if found.st_uid != os.geteuid():

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pdp.errors import PdpError
 from pdp.record.checkpoint import key_id, public_bytes
 from pdp.store.private_files import FILE_BYTES_MAX, private_folder, read_private, write_whole
+from pdp.store.regular_file import read_regular
 
 SIGNING, PUBLIC, MASKING = "signing.pem", "signing.pub", "masking.key"
 
@@ -64,7 +65,7 @@ def open_keys(folder: Path) -> RecordKeys:
 def read_public_key(path: Path) -> bytes:
     """The raw public key of a PEM file."""
     try:
-        key = load_pem_public_key(path.read_bytes()[:FILE_BYTES_MAX])
+        key = load_pem_public_key(read_regular(path, FILE_BYTES_MAX))
     except (OSError, ValueError) as error:
         raise PdpError("invalid_file", f"`{path}` is no public key in PEM: {error}") from None
     if not isinstance(key, Ed25519PublicKey):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from pdp.wire.refusals import Unfit
+from pdp.wire.strict import refuse_unseen
 
 HEADERS_MAX = 1_000
 TOKEN_BYTES_MAX = 8_192
@@ -52,6 +53,7 @@ def read_headers(http: Any, own: frozenset[str]) -> Headers:
         found = _raw(raw)
         texts = [value for values in found.values() for value in values]
     else:
+        refuse_unseen(http)  # it would take a header away
         names = list(joined)
         if len(names) > HEADERS_MAX:
             raise Unfit("too_many_headers")

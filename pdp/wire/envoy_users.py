@@ -8,6 +8,7 @@ from pdp.model.gates import Gate
 from pdp.model.request import Resource
 from pdp.wire.messages import ENVOY, DecodeError
 from pdp.wire.refusals import Unfit
+from pdp.wire.strict import refuse_unseen
 
 METADATA_BYTES_MAX = 65_536
 
@@ -25,19 +26,23 @@ def user_of(attributes: Any, gate: Gate) -> Resource | None:
     if len(raw) > METADATA_BYTES_MAX:
         raise Unfit("too_large", "metadata_context")
     try:
-        found = _Metadata.FromString(raw).filter_metadata
+        metadata = _Metadata.FromString(raw)
     except DecodeError:
-        found = None
-    if found is None:
+        metadata = None
+    if metadata is None:
         raise Unfit("malformed")
+    refuse_unseen(metadata)
+    found = metadata.filter_metadata
     if where.namespace not in found:
         return None
     value = found[where.namespace]
     for name in where.path[:-1]:
+        refuse_unseen(value)
         if name not in value.fields or value.fields[name].WhichOneof("kind") != "struct_value":
             return None
         value = value.fields[name].struct_value
     last = where.path[-1]
+    refuse_unseen(value)
     if last not in value.fields:
         return None
     leaf = value.fields[last]

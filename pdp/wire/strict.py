@@ -50,6 +50,20 @@ def refuse_not_understood(message: Any) -> None:
     for field in UnknownFieldSet(message):
         if field.field_number in MUST_UNDERSTAND:
             raise Unfit("must_understand", f"field {field.field_number}")
+        _refuse_known(message, field.field_number)
+
+
+def refuse_unseen(message: Any) -> None:
+    """Refuses what was written for us to see and would not be seen. Newer fields of others are skipped."""
+    for field in UnknownFieldSet(message):
+        _refuse_known(message, field.field_number)
+
+
+def _refuse_known(message: Any, number: int) -> None:
+    """Protobuf drops an entry of a map that has a field which it does not know, and a field of another wire type. It keeps
+    both among what is unknown, under a number that is known."""
+    if number in message.DESCRIPTOR.fields_by_number:
+        raise Unfit("malformed", f"field {number} cannot be read")
 
 
 def refuse_unknown(message: Any) -> None:

@@ -12,6 +12,7 @@ from pdp.server.config.environment import overlay
 from pdp.server.config.read import read_config
 from pdp.server.config.sections import Config, Development, Listener
 from pdp.server.config.unsafe import refuse_unsafe
+from pdp.store.regular_file import read_regular
 from pdp.store.strict_data import BadData, read_json, read_yaml
 
 FILE_BYTES_MAX = 1 << 20
@@ -46,8 +47,7 @@ def _enabled(development: Development) -> Development:
 
 def _document(file: Path) -> Any:
     try:
-        with file.open("rb") as opened:
-            raw = opened.read(FILE_BYTES_MAX + 1)
+        raw = read_regular(file, FILE_BYTES_MAX + 1)
     except OSError as error:
         raise PdpError("invalid_file", f"`{file}` cannot be read: {error.strerror}") from None
     try:

@@ -116,11 +116,21 @@ class Policies:
     empty: bool = _setting("a set without a rule, by which everything is denied, may be put into force", False)
 
 
+class Restored(StrEnum):
+    """What is done with a store that is not the one last written."""
+
+    END = "end"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     path: Path | None = _setting("the SQLite file of tasks and grants; without it there are none", None)
     witness: Path | None = _setting("tells a restored copy, best on another disk; a file beside `path` if not given", None)
     keys: Path | None = _setting("the folder of the keys that sign handles; `keys` beside the file if not given", None)
+    restored: Restored = _setting(
+        "a store that is not the one last written: `end` every grant in it and go on, or `refuse` to start", Restored.END
+    )
     freshness: DurationUs = _setting("after so long without the store, whatever stands on a grant is denied", seconds(5))
     keep_ended: DurationUs = _setting("so long are tasks shown that are over; then the record alone has them", seconds(3600))
     suspend_after: int = _setting("so many failed bindings of a grant suspend it; 0 for never", 0)

@@ -133,7 +133,7 @@ def _tasks(desk: Desk) -> tuple[Tasks, Moment]:
 
 
 def _reload(desk: Desk) -> tuple[bool, list[str]]:
-    """Here, in the process that writes, and from there in the others."""
+    """Here, in the process that writes, and from there in the others. Without a problem all that files say is in force."""
     try:
         changed = desk.parts.reload()
     except PolicyErrors as errors:
@@ -142,4 +142,4 @@ def _reload(desk: Desk) -> tuple[bool, list[str]]:
         return False, [f"{error.code}: {each}" for each in error.problems]
     except PdpError as error:
         return False, [str(error)]
-    return changed, []
+    return changed, desk.parts.problems()

@@ -33,7 +33,7 @@ from pdp.store.grants.sqlite_file import (
     write_row,
     write_uses,
 )
-from pdp.store.grants.sqlite_life import Life, advance, life_of, live_on
+from pdp.store.grants.sqlite_life import RESTORED, Life, advance, life_of, live_on
 from pdp.store.grants.witness import Seen, Witness, witness_of
 from pdp.store.private_files import private_folder
 
@@ -52,8 +52,10 @@ class SqliteStore:
         *,
         wait_s: float = WAIT_S,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        refuse_restored: bool = False,
     ) -> None:
-        """`witness` is best on another disk, or at least outside of what is copied and restored with the database."""
+        """`witness` is best on another disk, or at least outside of what is copied and restored with the database. With
+        `refuse_restored` a store that is not the one last written is left as it is, and not opened."""
         self._path, self._wait_s = path, wait_s
         self._pid = os.getpid()
         self._writing, self._reading = threading.Lock(), threading.Lock()
@@ -73,6 +75,8 @@ class SqliteStore:
             with self._witness.locked(time.monotonic() + wait_s):
                 with self._transaction():
                     life, told, self.restored = live_on(self._writer, self._witness.seen(), now_us())
+                    if self.restored and refuse_restored:
+                        raise Unavailable(f"{RESTORED}; freezes and revocations that came after it are not in it")
                 if told is not None:
                     self._witness.see(told)
         except BadRecord as error:

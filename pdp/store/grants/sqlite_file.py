@@ -16,6 +16,7 @@ from pdp.grants.grant import Grant
 from pdp.grants.store import Record, StoreRefusal
 from pdp.store.grants.outcome import Key, Taken, key_of
 from pdp.store.grants.schema import row_digest
+from pdp.store.regular_file import refuse_other
 
 _PRAGMAS = ("synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
 
@@ -25,6 +26,7 @@ def make_private(path: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     found = path.stat()
+    refuse_other(found, path)
     if found.st_mode & 0o077 or found.st_uid != os.geteuid():
         raise PdpError("invalid_file", f"`{path}`: others may read or write it; it must be its owner's alone")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.grants.store import Unavailable
+from pdp.store.regular_file import refuse_other
 
 _SLOT = 256  # bytes; two of them, written in turn, so that one is whole whatever happens to the other
 _PAUSE_S = 0.002
@@ -47,9 +48,14 @@ class Witness:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            found = os.fstat(self._file)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            raise PdpError("invalid_file", f"`{path}` cannot be opened: {error.strerror}") from None
+        found = os.fstat(self._file)
+        try:
+            refuse_other(found, path)
+        except OSError as error:
+            os.close(self._file)
             raise PdpError("invalid_file", f"`{path}` cannot be opened: {error.strerror}") from None
         if found.st_mode & 0o077 or found.st_uid != os.geteuid():
             os.close(self._file)

@@ -28,6 +28,7 @@ from pdp.identity import (
     verify_x509_svid,
 )
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.store.regular_file import open_regular
 from pdp.store.trust.connected import Timed, connected, shown_by
 
 REDIRECTS_MAX = 3
@@ -140,9 +141,10 @@ def _context(server: WebServer | SpiffeServer, trust: TrustStore, now: int) -> s
     match server:
         case WebServer(None):
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        case WebServer(path):
+        case WebServer(Path() as path):
             try:
-                context.load_verify_locations(cafile=str(path))
+                with open_regular(path) as file:  # OpenSSL is to open the very same
+                    context.load_verify_locations(cafile=f"/dev/fd/{file.fileno()}")
             except (OSError, ssl.SSLError):
                 raise PdpError("invalid_file", f"`{path}` has no certificates") from None
         case SpiffeServer(server_id):

@@ -19,6 +19,7 @@ from pdp.identity import (
     stale_after_us,
 )
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.store.regular_file import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,6 @@ class FileSource:
 
     def _bytes(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
-                return file.read(BUNDLE_BYTES_MAX + 1)
+            return read_regular(self.path, BUNDLE_BYTES_MAX + 1)
         except OSError as error:
             raise PdpError("trust_unavailable", f"`{self.path}` cannot be read: {error.strerror}") from None

@@ -107,4 +107,6 @@ def refresh(source: Source, trust: Trust, now: int) -> Refreshed:
         trust.put(bundles)
     except (Refused, PdpError) as problem:
         return Refreshed(now + _RETRY_US, problem.code, str(problem))
+    except Exception as problem:  # noqa: BLE001  # a fault of ours: the other sources are asked all the same
+        return Refreshed(now + _RETRY_US, "internal", repr(problem))
     return Refreshed(now + min((poll_after_us(b) for b in bundles), default=_RETRY_US))

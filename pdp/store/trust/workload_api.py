@@ -143,6 +143,7 @@ class WorkloadApi:
     # ---- one stream, forever
 
     def _follow(self, name: str, call: Callable[[], Any], take: Callable[[Any], None]) -> None:
+        """INVARIANT: as long as this thread is needed it does not end, or what it said would be believed for ever."""
         backoff_s = _BACKOFF_S
         while not self._closing.is_set():
             taken = False
@@ -156,23 +157,36 @@ class WorkloadApi:
                 status = grpc.StatusCode.UNAVAILABLE
             except grpc.RpcError as error:
                 status = _status(error)
-            except ValueError:  # the channel was closed under us
-                status = grpc.StatusCode.CANCELLED
-            if self._closing.is_set() or not self._lost(name, status):
+            except Exception as error:  # noqa: BLE001  # the clock, or a channel that was closed under us
+                status = self._broken(name, error)
+            if self._closing.is_set() or not self._goes_on(name, status):
                 return
             if taken:
                 backoff_s = _BACKOFF_S
             self._closing.wait(backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
 
+    def _broken(self, name: str, error: Exception) -> grpc.StatusCode:
+        """A message may be lost with this, so the stream is ended: the next one begins with the whole state."""
+        if not self._closing.is_set():
+            self._report(_failed(name, error))
+        if name in self._calls:
+            self._calls[name].cancel()
+        return grpc.StatusCode.INTERNAL
+
+    def _goes_on(self, name: str, status: grpc.StatusCode) -> bool:
+        try:
+            return self._lost(name, status)
+        except Exception as error:  # noqa: BLE001  # the clock: nothing is decided until it goes on
+            self._report(_failed(name, error))
+            return True
+
     def _take(self, name: str, take: Callable[[Any], None], message: Any) -> bool:
         """A message is taken whole; one that is wrong is discarded, and what was known stays. Whether it was taken."""
         try:
             take(message)
-        except (Refused, PdpError) as refused:  # a bundle, or the clock
-            self._report(Event(name, refused.code, str(refused)))
-        except Exception as fault:  # noqa: BLE001  # a thread that ended would leave what it said fresh for ever
-            self._report(Event(name, "fault", type(fault).__name__))
+        except Exception as error:  # noqa: BLE001  # a bundle, the clock, or a fault of ours
+            self._report(_failed(name, error))
         else:
             return True
         return False
@@ -249,6 +263,13 @@ def _until_closed(stream: Any, closing: threading.Event) -> Iterator[Any]:
         if closing.is_set():
             return
         yield message
+
+
+def _failed(stream: str, error: Exception) -> Event:
+    """A fault of ours is told by its type alone: its words may hold what was presented."""
+    if isinstance(error, (Refused, PdpError)):
+        return Event(stream, error.code, str(error))
+    return Event(stream, "fault", type(error).__name__)
 
 
 def _status(error: grpc.RpcError) -> grpc.StatusCode:

@@ -210,6 +210,25 @@ def _keys(count: int, of: str = "") -> bytes:
     return bundle_document({**entry, "kid": f"{of}{n}"} for n in range(count))
 
 
+@pytest.mark.parametrize(
+    "error", [PdpError("clock_stepped_back", "set back"), ValueError("a fault")], ids=["clock", "fault"]
+)
+def test_a_stream_goes_on_after_a_message_that_could_not_be_taken(stage: Stage, error: Exception) -> None:
+    """A brother of finding S8: the thread of the stream ended without a word, and what it had said was believed for ever."""
+
+    def broken() -> int:
+        raise error
+
+    stage.ready()
+    before, clock = stage.trust.current.bundles[DOMAIN].version, stage.api._clock
+    stage.api._clock = broken
+    stage.agent.x509.put(x509_message(own_svid(ROTATED)))
+    assert stage.event(getattr(error, "code", "fault")).stream == "x509"
+    stage.api._clock = clock
+    stage.agent.x509.put(x509_message(own_svid(ROTATED)))
+    stage.trust.wait(lambda store: store.bundles[DOMAIN].version != before)
+
+
 OTHER_KEY = key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 DISCARDED: dict[str, tuple[str, str, Any]] = {

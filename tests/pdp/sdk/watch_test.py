@@ -91,3 +91,26 @@ def test_in_a_forked_process(tmp_path: Path) -> None:
         os.write(go_on[1], b"g")
         assert os.read(told[0], 1) == b"n"
         os.waitpid(child, 0)
+
+
+def test_files_that_cannot_be_watched_are_told_and_watched_once_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A brother of finding S8: the system had no more watches, and nobody was told that changes are not seen."""
+    import watchfiles
+
+    def none_left(*_: object, **__: object) -> None:
+        raise RuntimeError("OS file watch limit reached")
+
+    path = made(tmp_path / "set")
+    engine, failed, back = pdp.Engine.load(path), threading.Event(), threading.Event()
+    with monkeypatch.context() as broken:
+        broken.setattr(watchfiles, "watch", none_left)
+        watch = engine.watch(lambda error: (back if error is None else failed).set())
+        assert failed.wait(WITHIN)
+        assert "watch limit" in str(watch.last_error)
+        (path / "d.policy").write_text(DENY)
+    with watch:
+        assert back.wait(WITHIN)
+        assert watch.last_error is None
+        assert not allowed(engine)

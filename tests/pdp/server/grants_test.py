@@ -15,6 +15,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pdp.errors import PdpError
 from pdp.grants.replay import ReplayMemory
 from pdp.identity.dev.tokens import public_jwk
 from pdp.server import desk
@@ -367,6 +368,12 @@ def test_a_folder_that_was_restored_revives_nothing_and_is_told(place: Place, ca
     assert not caplog.records
     shutil.rmtree(store)
     copy.rename(store)
+    refusing = {"store": {**told["store"], "restored": "refuse"}}
+    with (
+        pytest.raises(PdpError, match="freezes and revocations that came after it are not in it"),
+        place.serving(**refusing),
+    ):
+        pass
     with place.serving(**told) as server, place.calling(server.address, GATE) as gate:
         assert gate.reason(asking(place, opened.handle)) == "task_ended"
     assert "is not the one that was last written" in caplog.text

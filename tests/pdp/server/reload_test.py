@@ -392,6 +392,37 @@ def test_policies_and_configuration_are_taken_together_or_not_at_all(tmp_path: P
         assert said(gate, f"{DECISIONS}Check", asking(place, "")) == NOT_PERMITTED
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trust_and_keys_that_cannot_be_read_are_told_and_keep_nothing_from_being_taken(tmp_path: Path, workers: int) -> None:
+    """Finding S11: a reload with a spoilt file of trust answered that nothing was wrong."""
+    place = Place(tmp_path)
+    told = document(place, workers=workers)
+    partner = Identities(tmp_path, "partner.test").bundle
+    told["trust"]["partner.test"] = {"file": str(partner)}
+    policy = tmp_path / "set" / "app.policy"
+    good = {each: each.read_bytes() for each in (partner, tmp_path / "people.json")}
+    with serving(place, told) as server:
+        assert list(server.reload().problems) == []
+        for each in good:
+            each.unlink()
+            os.mkfifo(each)
+        policy.write_text(policy.read_text() + "# another\n")
+        answer = server.reload()
+        assert answer.changed
+        assert [problem.split(":")[0] for problem in answer.problems] == ["trust[partner.test]", "people"]
+        assert all("it is no regular file" in problem for problem in answer.problems)
+        assert server.figure("trust_sources_failing") == 1
+        assert 0 < server.figure("trust_fresh_seconds") <= 15 * 60
+        for each, content in good.items():
+            each.unlink()
+            each.write_bytes(content)
+        assert list(server.reload().problems) == []
+        partner.write_text('{"keys": []}')
+        (problem,) = server.reload().problems
+        assert problem.startswith("trust[partner.test]: bundle_revoked")
+        assert (server.figure("trust_fresh_seconds"), server.figure("ready")) == (0, 1)
+
+
 def test_policies_that_were_not_taken_are_a_figure_where_nobody_watches_them(tmp_path: Path) -> None:
     place = Place(tmp_path)
     policy = tmp_path / "set" / "app.policy"

@@ -139,7 +139,7 @@ def test_a_process_that_hangs_is_replaced(tmp_path: Path, number: int) -> None:
         hanging = two.supervisor.processes[number]
         os.kill(hanging, signal.SIGSTOP)
         assert wait_until(lambda: two.supervisor.processes[number] != hanging)
-        assert wait_until(lambda: two.supervisor.restarts == 1)
+        assert wait_until(lambda: two.supervisor.restarts >= 1)  # a slow machine can make it hang again
         assert two.read(number) == []
 
 

@@ -376,6 +376,30 @@ def test_a_restored_copy_revives_nothing(folder: Path) -> None:
     assert again.grant(grant("new").id)
 
 
+@pytest.mark.parametrize("how", ["restored", "removed"])
+def test_a_restored_copy_is_left_as_it_is_where_it_is_to_be_refused(folder: Path, how: str) -> None:
+    """Finding S11: what was frozen after the copy was made came to be allowed again before an operator knew of it."""
+    store, copy, _ = lives_of(folder)
+    store.close()
+    if how == "restored":
+        put_back(folder, copy)
+    else:
+        for each in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            (folder / each).unlink(missing_ok=True)
+    for _ in range(2):
+        with pytest.raises(PdpError, match="is not the one that was last written") as refusal:
+            opened(folder, refuse_restored=True)
+        assert refusal.value.code == "store_unavailable"
+    found = opened(folder)  # an operator has said so
+    assert found.restored
+    found.close()
+    assert not opened(folder, refuse_restored=True).restored
+
+
+def test_a_new_store_is_no_restored_one(folder: Path) -> None:
+    assert not opened(folder, refuse_restored=True).restored
+
+
 def test_a_lost_wal_is_a_lost_tail(folder: Path) -> None:
     store, _, _ = lives_of(folder)
     files = copied(folder, FILE)  # without what is still in the WAL

@@ -234,6 +234,14 @@ def test_what_must_be_understood_is_refused_and_the_rest_ignored() -> None:
     assert getattr(read_explain(inner, None, WORDS), "code", None) == "must_understand"
 
 
+def test_what_protobuf_drops_is_not_unseen() -> None:
+    """A brother of finding S11: an entry of the context with a field that is not known, and an action that is a number."""
+    for more in (b"\x22\x0a" + b"\x0a\x01c" + b"\x12\x02\x08\x01" + b"\x1a\x01?", b"\x08\x07"):
+        found = read_check(RAW + more, None, WORDS)
+        assert isinstance(found, Unfit)
+        assert (found.code, found.message.startswith(UNFIT["malformed"].says)) == ("malformed", True)
+
+
 @pytest.mark.parametrize("raw", [b"\xff", RAW[:-1], b"\x0b", b"\x0a\x01\xff", b"\x0a" * 5000])
 def test_undecodable_bytes(raw: bytes) -> None:
     """Catalogue 51."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -617,3 +618,55 @@ def test_every_rule_has_a_row() -> None:
     numbers = {row[0] for row in [*ROWS.values(), *TCP_ROWS.values()]}
     assert {f"E-{n}" for n in (1, 2, 4, 6, 7, 8, 10, 12)} <= numbers  # 3: shown_test; 5, 9, 11: above
     assert {str(n) for n in range(1, 26) if n not in (17, 21, 22, 23, 24)} <= numbers  # likewise
+
+
+def wire(number: int, content: bytes) -> bytes:
+    """A field with bytes in it."""
+    size, length = len(content), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+def entry(name: str, value: bytes) -> bytes:
+    """An entry of a map with a field that nobody knows."""
+    return wire(1, name.encode()) + wire(2, value) + wire(3, b"?")
+
+
+def http_with(raw: bytes) -> bytes:
+    """A good request, and more of `attributes.request.http`."""
+    return http_request().SerializeToString() + wire(1, wire(4, wire(2, raw)))
+
+
+UNSEEN = {
+    "a credential": http_with(wire(3, entry("task-grant", b"e30"))),
+    "any header": http_with(wire(3, entry("x-tenant", b"other"))),
+    "a path that is a number": http_with(bytes([4 << 3, 7])),
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_protobuf_drops_is_not_unseen(name: str) -> None:
+    """Finding S11: a header whose entry has a field that protobuf does not know was dropped, as if it had not been sent."""
+    found = read_check(UNSEEN[name], GATE, ROUTES)
+    assert isinstance(found, Unfit)
+    assert found.code == "malformed"
+
+
+def test_a_newer_field_of_a_request_is_skipped() -> None:
+    known = http_request().SerializeToString()
+    assert read_check(http_with(wire(10, b"HTTP/2") + wire(14, b"?")), GATE, ROUTES) == read_check(known, GATE, ROUTES)
+
+
+def test_a_user_whom_protobuf_drops_is_not_unseen() -> None:
+    """A brother of it: the map of the metadata, and each below."""
+    text = wire(3, b"ada")
+    whole = entry("envoy.filters.http.jwt_authn", wire(1, entry("payload", wire(5, b""))))
+    inner = wire(1, b"envoy.filters.http.jwt_authn") + wire(
+        2, wire(1, entry("payload", wire(5, wire(1, entry("sub", text)))))
+    )
+    for dropped in (whole, inner):
+        raw = http_request().SerializeToString() + wire(1, wire(11, wire(1, dropped)))
+        found = read_check(raw, replace(GATE, **BY_METADATA), ROUTES)
+        assert isinstance(found, Unfit)
+        assert found.code == "malformed"
