@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from language.compiler.plan import EqualityIndex, Family, LeafPlan, equality_keys
-from language.inputs import Inputs
-from language.meaning import Evaluator, Unanswerable
+from language.inputs import FOREVER, Inputs
+from language.meaning import Evaluator, Steps, Unanswerable
 from language.vocabulary import Vocabulary
 
 
@@ -25,7 +25,7 @@ class Candidates:
 
     def find(self, inputs: Inputs) -> set[int]:
         """The places in the program of the rules that these inputs do not rule out."""
-        evaluator = Evaluator(self._vocabulary, inputs)
+        evaluator = Evaluator(self._vocabulary, inputs, Steps(FOREVER))  # operands of indexes are few, and read no set
         found: set[int] = set()
         for number, family in enumerate(self._leaf.families):
             if isinstance(family.index, EqualityIndex):
