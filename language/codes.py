@@ -557,6 +557,12 @@ _REASONS = _codes(
             "What means nothing is not allowed.",
             "Add a route, or correct the method, host or path.",
         ),
+        "connect_with_path": (
+            "a CONNECT that names a path",
+            "A tunnel goes to a host. The path of an extended CONNECT may never reach the back end, and what follows in the "
+            "tunnel is seen by nobody.",
+            "Take `CONNECT` out of the gate's `upgrade_configs`; or send one for the host alone, with a route `CONNECT /`.",
+        ),
         "malformed_path": ("a path that is none", "It has a fragment, a broken escape, or no leading `/`.", "Send a path."),
         "non_canonical_path": (
             "a path that could be read in two ways",
