@@ -50,9 +50,7 @@ def evaluate(
 
 
 def _out_of_steps(rule: t.Rule, steps: int, considered: tuple[ExplainedRule, ...]) -> Answer:
-    error = RuleError(
-        rule.name, OUT_OF_STEPS, f"the rules together take more than {steps} steps", rule.span
-    )
+    error = RuleError(rule.name, OUT_OF_STEPS, f"the rules together take more than {steps} steps", rule.span)
     return Answer(False, "error", (rule.name,), rule.name, (error,), FOREVER, 0, None, considered)
 
 

@@ -154,7 +154,7 @@ class Bundle:
         pair = (action, resource_type)
         if pair not in self._candidates:
             self._candidates[pair] = Candidates(self.plan.leaves[pair], self.vocabulary)
-        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs))]
+        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs, steps))]
         answer = evaluate(self.program, action, resource_type, inputs, rules, steps=steps)
         return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
 

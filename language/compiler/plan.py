@@ -20,7 +20,7 @@ from language.work import LEAF_STEPS_MAX, can_be_too_costly, cost_of
 
 FAMILY_MIN = 4  # fewer rules than this of one shape are written out one by one
 KEYS_PER_ROW_MAX = 64  # how far `x in [a, b, …]` is unrolled into an index
-CHEAP = 100  # steps of a shape whose rules are not looked at one by one
+CHEAP = 1000  # steps of a shape that goes through nothing, so that constants make none of its rules cheaper
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Planner:
                     shape, constants = take_constants(exprs)
                     number = self._shapes.setdefault(shape, len(self._shapes))
                     cost = self._shape_facts(number, shape)[2]
-                    if cost > CHEAP:  # what a rule writes out itself can be smaller than what its shape allows for
+                    if cost > CHEAP:  # what a rule writes out can be smaller than what its shape has to allow for
                         cost = sum(map(cost_of, exprs))
                     memory[key] = (exprs, shape, number, constants, cost)
                 taken = memory[key]
