@@ -252,6 +252,18 @@ def test_nothing_outside_the_footprint_changes_an_answer(random: Random) -> None
         assert before[0] == answer
 
 
+def test_the_generator_covers_sets_that_are_too_large() -> None:
+    """Or the law about them would say nothing."""
+    for seed in range(600):
+        world = make_world(random := Random(seed))
+        with steps_of_a_quantifier(10):
+            bundle = compile_world(world.text())
+            for request, inputs, _ in questions(random, world, bundle):
+                if any(e.code == "sets_too_large" for e in answer_of(bundle, request, inputs).errors):
+                    return
+    pytest.fail("none of them is too large")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_generator_covers_the_language(seed: int) -> None:
     """The laws say little about what is never generated: over a few worlds every kind of answer and node appears."""
@@ -265,10 +277,6 @@ def test_the_generator_covers_the_language(seed: int) -> None:
             answer = answer_of(bundle, request, inputs)
             reasons.add(answer.reason)
             reasons.add("bounded" if answer.until < FOREVER else "unbounded")
-        with steps_of_a_quantifier(20):
-            bundle = compile_world(world.text())
-            for request, inputs, _ in questions(random, world, bundle):
-                reasons |= {e.code for e in answer_of(bundle, request, inputs).errors}
-    assert reasons >= {"allowed", "denied", "default_deny", "error", "bounded", "unbounded", "sets_too_large"}
+    assert reasons >= {"allowed", "denied", "default_deny", "error", "bounded", "unbounded"}
     for word in ("during", "proof", "now within", "claimed", "from gate", "expiring", "any x", "has", "unless", "until"):
         assert word in texts
