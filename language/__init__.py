@@ -36,9 +36,11 @@ from language.testing.run import (
 from language.types import Trust
 from language.values import BadValue, conform_id, conform_record, describe, shorten
 from language.vocabulary import ApprovalDecl, MayDecl, ScopeDecl, TaskDecl, Vocabulary
+from language.work import CHECK_STEPS
 from language.world import World, changed
 
 __all__ = [
+    "CHECK_STEPS",
     "CODES",
     "FOREVER",
     "ID_BYTES_MAX",

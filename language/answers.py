@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from language.source import Span
 
+OUT_OF_STEPS = "out_of_steps"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleError:
@@ -65,3 +67,12 @@ class Answer:
     held_until: int  # until when reason and rule stay true as well
     bound: str | None  # the rule whose life is `until`
     considered: tuple[ExplainedRule, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every rule was read to its end."""
+        return not out_of_steps(self.errors)
+
+
+def out_of_steps(errors: tuple[RuleError, ...]) -> bool:
+    return any(e.code == OUT_OF_STEPS for e in errors)

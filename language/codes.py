@@ -317,7 +317,7 @@ _TYPES = _codes(
         "too_costly": (
             "evaluation could take too long",
             "The worst case of every action and type is computed, and bounded (law L4).",
-            "Use smaller sets, fewer nested quantifiers, or a relation.",
+            "Ask with `contains`, `overlaps`, `in` or a relation instead of a quantifier, or let fewer rules use one.",
         ),
     },
 )
@@ -503,7 +503,7 @@ _REASONS = _codes(
         "error": (
             "a condition had no value",
             "A deny in error denies; an allow in error does not apply (law L3).",
-            "`decision.errors` names rule and cause: an entity without a record, or arithmetic beyond 64 bits.",
+            "`decision.errors` names rule and cause: an entity without a record, arithmetic beyond 64 bits, sets too large.",
         ),
         "no_subject": (
             "neither a workload nor a user was verified",
@@ -522,6 +522,18 @@ _REASONS = _codes(
         ),
         "overflow": ("arithmetic beyond 64 bits", "Numbers never wrap (law L5).", "Correct the data or the rule."),
         "absent": ("something absent was read", "The part that read it has no value.", "Guard the read with `has`."),
+        "sets_too_large": (
+            "a quantifier would go through too much",
+            "A quantifier, with those inside it, may take 100,000 steps: about 100 elements times 100. The sizes of the "
+            "sets say beforehand how many it would take (law L4).",
+            "Ask with `contains`, `overlaps` or a relation instead, or send and keep smaller sets.",
+        ),
+        "out_of_steps": (
+            "something had no value, and finding out what follows took too long",
+            "Then every rule that could apply is read to its end, and the steps for that are bounded (law L4). "
+            "On a server `limits.deadline` bounds them. Nothing is known where they end, so the check is denied.",
+            "Mend what has no value, which `pdp explain` shows; use fewer rules on one action and type, or smaller sets.",
+        ),
         "task_ended": (
             "the task has ended",
             "Its end was reached, or somebody ended it; ended is for ever.",
@@ -549,6 +561,12 @@ _REASONS = _codes(
             "a request that no route gives a meaning",
             "What means nothing is not allowed.",
             "Add a route, or correct the method, host or path.",
+        ),
+        "connect_with_path": (
+            "a CONNECT that names a path",
+            "A tunnel goes to a host. The path of an extended CONNECT may never reach the back end, and what follows in the "
+            "tunnel is seen by nobody.",
+            "Take `CONNECT` out of the gate's `upgrade_configs`; or send one for the host alone, with a route `CONNECT /`.",
         ),
         "malformed_path": ("a path that is none", "It has a fragment, a broken escape, or no leading `/`.", "Send a path."),
         "non_canonical_path": (

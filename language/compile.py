@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from language import typed as t
 from language.checker.check import Checked, Checker
 from language.collecting import without_collection
 from language.compiler.load import Bundle, load
-from language.compiler.plan import Plan, Planner
+from language.compiler.plan import LeafPlan, Plan, Planner
 from language.diagnostics import Diagnostic, PolicyErrors, sort_diagnostics
-from language.source import Source
+from language.source import Source, Span
 from language.syntax import nodes as n
 from language.syntax.parse import parse
-
-LEAF_COST_MAX = 10_000_000
+from language.work import LEAF_STEPS_MAX, cost_of
 
 
 class Compiler:
@@ -52,14 +52,36 @@ class Compiler:
         if any(d.is_error for d in found):
             return checked, None, sort_diagnostics(found)
         plan = self._planner.plan(checked.program)
-        found += [_too_costly(leaf.action, leaf.resource_type) for leaf in plan.leaves.values() if leaf.cost > LEAF_COST_MAX]
+        found += _too_costly(checked.program, plan)
         diagnostics = sort_diagnostics(found)
         return checked, None if any(d.is_error for d in found) else plan, diagnostics
 
 
-def _too_costly(action: str, resource_type: str) -> Diagnostic:
-    hint = "quantifiers over large sets multiply; make the relation data, or the sets smaller"
-    return Diagnostic("too_costly", f"the rules for `{action}` on `{resource_type}` could take too long", None, hint)
+def _too_costly(program: t.Program, plan: Plan) -> list[Diagnostic]:
+    """One finding for each clause that is the dearest of some leaf, however many actions it is the dearest of."""
+    causes: dict[Span, list[tuple[LeafPlan, str]]] = {}
+    for leaf in plan.leaves.values():
+        if leaf.cost <= LEAF_STEPS_MAX:
+            continue
+        row = max((r for family in leaf.families for r in family.rows), key=lambda r: (r.cost, -r.rule))
+        expr = max(row.exprs, key=cost_of)
+        rule = program.rules[row.rule]
+        conjuncts = [c for i in rule.instances[leaf.action, leaf.resource_type] for c in i.conjuncts]
+        clause = next((c.clause for c in conjuncts if c.expr.span == expr.span), "head")
+        told = f"the `{clause}` of `{rule.effect} {rule.name}`, {cost_of(expr):,} steps"
+        causes.setdefault(expr.span, []).append((leaf, told))
+    return [_cause(span, found) for span, found in causes.items()]
+
+
+def _cause(span: Span, found: list[tuple[LeafPlan, str]]) -> Diagnostic:
+    leaf, dearest = max(found, key=lambda each: (each[0].cost, each[0].action, each[0].resource_type))
+    others = f" (and for {len(found) - 1} more)" if len(found) > 1 else ""
+    message = (
+        f"the rules for `{leaf.action}` on `{leaf.resource_type}`{others} can take {leaf.cost:,} steps, "
+        f"at most {LEAF_STEPS_MAX:,} are allowed; the dearest is {dearest}"
+    )
+    hint = "ask with `contains`, `overlaps`, `in` or a relation instead of going through a set, or let fewer rules do so"
+    return Diagnostic("too_costly", message, span, hint)
 
 
 def compile_policies(sources: Iterable[Source]) -> Bundle:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from language import typed as t
-from language.answers import Answer, ExplainedConjunct, ExplainedRule, Reading, RuleError
+from language.answers import OUT_OF_STEPS, Answer, ExplainedConjunct, ExplainedRule, Reading, RuleError
 from language.inputs import FOREVER, Inputs
-from language.meaning import FALSE, Evaluator, Truth, Unanswerable, all_of, any_of, is_error
+from language.meaning import FALSE, Evaluator, Steps, StepsEnded, Truth, Unanswerable, all_of, any_of, is_error
 from language.values import show_value
-from language.vocabulary import Vocabulary
 
 
 def evaluate(
@@ -19,26 +18,40 @@ def evaluate(
     inputs: Inputs,
     rules: Iterable[t.Rule],
     *,
+    steps: int,
     explain: bool = False,
 ) -> Answer:
-    """One decision by reading every one of the rules; order never matters because nothing here stops early."""
+    """One decision by reading every one of the rules; order never matters because nothing here stops early.
+
+    The one end before the last rule is that of the steps. Then nothing is known, so the answer is a denial in error.
+    """
+    left = Steps(steps)
     considered: list[ExplainedRule] = []
     errors: list[RuleError] = []
     lives: dict[str, list[tuple[str, Truth]]] = {"allow": [], "deny": []}
     for rule in rules:
         truth = FALSE
-        for instance in rule.instances.get((action, resource_type), ()):
-            evaluator = Evaluator(program.vocabulary, inputs)
-            values = [evaluator.truth(c.expr) for c in instance.conjuncts]
-            value = all_of(values)
-            truth = any_of((truth, value))
-            if is_error(value) and evaluator.error is not None:
-                errors.append(_rule_error(rule.name, evaluator.error))
-            if explain:
-                considered.append(_explained(rule, instance, values, value, program.vocabulary, inputs))
-        if rule.instances.get((action, resource_type)):
+        instances = rule.instances.get((action, resource_type), ())
+        try:
+            for instance in instances:
+                evaluator = Evaluator(program.vocabulary, inputs, left)
+                values = [evaluator.truth(c.expr) for c in instance.conjuncts]
+                value = all_of(values)
+                truth = any_of((truth, value))
+                if is_error(value) and evaluator.error is not None:
+                    errors.append(_rule_error(rule.name, evaluator.error))
+                if explain:
+                    considered.append(_explained(rule, instance, values, value, evaluator))
+        except StepsEnded:
+            return _out_of_steps(rule, steps, _nearest_first(considered))
+        if instances:
             lives[rule.effect].append((rule.name, truth))
     return _answer(lives, tuple(errors), _nearest_first(considered))
+
+
+def _out_of_steps(rule: t.Rule, steps: int, considered: tuple[ExplainedRule, ...]) -> Answer:
+    error = RuleError(rule.name, OUT_OF_STEPS, f"the rules together take more than {steps} steps", rule.span)
+    return Answer(False, "error", (rule.name,), rule.name, (error,), FOREVER, 0, None, considered)
 
 
 def _rule_error(rule: str, error: Unanswerable) -> RuleError:
@@ -89,15 +102,13 @@ def _bound(lives: dict[str, list[tuple[str, Truth]]], low: int) -> str | None:
 # ---- explanations
 
 
-def _explained(
-    rule: t.Rule, instance: t.Instance, values: list[Truth], value: Truth, vocabulary: Vocabulary, inputs: Inputs
-) -> ExplainedRule:
-    conjuncts = tuple(_explained_conjunct(c, v, vocabulary, inputs) for c, v in zip(instance.conjuncts, values, strict=True))
+def _explained(rule: t.Rule, instance: t.Instance, values: list[Truth], value: Truth, evaluator: Evaluator) -> ExplainedRule:
+    conjuncts = tuple(_explained_conjunct(c, v, evaluator) for c, v in zip(instance.conjuncts, values, strict=True))
     return ExplainedRule(rule.name, rule.effect, rule.because, rule.span, _truth_word(value), _until(value), conjuncts)
 
 
-def _explained_conjunct(conjunct: t.Conjunct, value: Truth, vocabulary: Vocabulary, inputs: Inputs) -> ExplainedConjunct:
-    evaluator = Evaluator(vocabulary, inputs)
+def _explained_conjunct(conjunct: t.Conjunct, value: Truth, of_rule: Evaluator) -> ExplainedConjunct:
+    evaluator = of_rule.anew()
     evaluator.truth(conjunct.expr)
     error = evaluator.error.message if is_error(value) and evaluator.error else None
     return ExplainedConjunct(
@@ -106,7 +117,7 @@ def _explained_conjunct(conjunct: t.Conjunct, value: Truth, vocabulary: Vocabula
         conjunct.span,
         _truth_word(value),
         _until(value),
-        tuple(_readings(conjunct.expr, vocabulary, inputs)),
+        tuple(_readings(conjunct.expr, evaluator)),
         error,
         tuple((part.span, evaluator.truth(part)[0] > 0) for part in conditions(conjunct.expr)),
     )
@@ -132,13 +143,13 @@ def _until(value: Truth) -> int | None:
     return until if until < FOREVER and not is_error(value) else None
 
 
-def _readings(expr: t.TypedExpr, vocabulary: Vocabulary, inputs: Inputs) -> list[Reading]:
+def _readings(expr: t.TypedExpr, evaluator: Evaluator) -> list[Reading]:
     """What the condition read from the request and the directory, outermost reads only; each reads `SOURCE is VALUE`."""
+    inputs = evaluator.inputs
     if isinstance(expr, t.Root) and expr.name == "task_covers":
         covers = "absent" if inputs.task is None else "for this" if inputs.task_covers else "not for this"
         return [Reading("the grant", covers)]
     if isinstance(expr, t.FieldOf | t.AttributeOf | t.KeyOf | t.IdOf | t.Root):
-        evaluator = Evaluator(vocabulary, inputs)
         try:
             value, _ = evaluator.value(expr)
         except Unanswerable as error:
@@ -151,10 +162,10 @@ def _readings(expr: t.TypedExpr, vocabulary: Vocabulary, inputs: Inputs) -> list
     if isinstance(expr, t.Matches):
         return [Reading("workload", inputs.workload_id or "absent")]
     if isinstance(expr, t.Quantified):
-        return _readings(expr.over, vocabulary, inputs)
+        return _readings(expr.over, evaluator)
     found: list[Reading] = []
     for child in t.children(expr):
-        found += [r for r in _readings(child, vocabulary, inputs) if r not in found]
+        found += [r for r in _readings(child, evaluator) if r not in found]
     return found
 
 

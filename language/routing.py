@@ -16,6 +16,7 @@ from language import typed as t
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _QUERY_VALUES_MAX = 1000
+CONNECT = "CONNECT"
 
 
 class NotRouted(Exception):
@@ -39,7 +40,7 @@ def route_http(
 ) -> Routed:
     """The meaning of an HTTP request. `target` is the path with its query; `headers` are by lower-case name."""
     raw_path, _, raw_query = target.partition("?")
-    segments = _segments(raw_path, raw_query)
+    segments = _segments(raw_path, raw_query) if method != CONNECT else _nowhere(target)
     candidates = [
         (route, parameters)
         for route in program.http_routes
@@ -76,6 +77,13 @@ def canonical_host(host: str) -> str:
     name, colon, port = host.lower().partition(":")
     name = name.removesuffix(".")
     return name if not colon or port in ("80", "443") else f"{name}:{port}"
+
+
+def _nowhere(target: str) -> list[str]:
+    """A tunnel goes to a host. A path beside it, as extended CONNECT has one, may not come through to the back end."""
+    if target:
+        raise NotRouted("connect_with_path", "a CONNECT is for a host and has no path")
+    return []
 
 
 def _segments(path: str, query: str) -> list[str]:

@@ -15,12 +15,13 @@ from language.checker.expressions import ExpressionChecker
 from language.checker.narrow import NOTHING
 from language.checker.report import Report
 from language.diagnostics import did_you_mean
+from language.routing import CONNECT
 from language.spiffe import is_spiffe_id
 from language.syntax import nodes as n
 from language.types import STRING, EntityType, RecordType, SetType, Type, show
 from language.vocabulary import Vocabulary
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", CONNECT, "TRACE")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+", re.ASCII)
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
@@ -54,6 +55,9 @@ class RouteChecker:
         path = self._path(node.path)
         if path is None:
             return None
+        if path and node.method.text == CONNECT:
+            hint = "a tunnel goes to a host, and what is asked through it is seen by nobody; write `CONNECT /` for the host"
+            self.report.say("bad_route", "a CONNECT has no path", node.path.span, hint)
         parameters = {s.text for s in path if s.is_parameter}
         target = self._target(node.target, parameters)
         return t.HttpRoute(host, node.method.text, path, target, span=node.span) if target else None

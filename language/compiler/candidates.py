@@ -11,7 +11,7 @@ from typing import Any
 
 from language.compiler.plan import EqualityIndex, Family, LeafPlan, equality_keys
 from language.inputs import Inputs
-from language.meaning import Evaluator, Unanswerable
+from language.meaning import Evaluator, Steps, StepsEnded, Unanswerable
 from language.vocabulary import Vocabulary
 
 
@@ -23,9 +23,9 @@ class Candidates:
         self._vocabulary = vocabulary
         self._tables: dict[tuple[int, tuple[int, ...]], dict[tuple[Any, ...], set[int]]] = {}
 
-    def find(self, inputs: Inputs) -> set[int]:
-        """The places in the program of the rules that these inputs do not rule out."""
-        evaluator = Evaluator(self._vocabulary, inputs)
+    def find(self, inputs: Inputs, steps: int) -> set[int]:
+        """The places in the program of the rules that these inputs do not rule out, as far as the steps go."""
+        evaluator = Evaluator(self._vocabulary, inputs, Steps(steps))
         found: set[int] = set()
         for number, family in enumerate(self._leaf.families):
             if isinstance(family.index, EqualityIndex):
@@ -40,7 +40,7 @@ class Candidates:
         for part, operand in enumerate(index.operands):
             try:
                 values.append(evaluator.value(operand)[0])
-            except Unanswerable:
+            except (Unanswerable, StepsEnded):
                 continue
             known.append(part)
         key = (number, tuple(known))

@@ -7,15 +7,17 @@ timed one a signed life (law L8), where `and` is `min`, `or` is `max` and `not` 
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import Any, assert_never
 
 from language import typed as t
-from language.compiler.plan import is_timed
+from language.compiler.plan import is_fallible, is_timed
 from language.compiler.positions import Listing
 from language.inputs import FOREVER
 from language.source import Span
 from language.spiffe import SpiffePattern
 from language.types import BOOL
+from language.work import Work, can_be_too_costly, work_of
 
 PARAMETERS = (
     "now",  # first: it alone changes from one call of the same request to the next
@@ -82,6 +84,10 @@ def either(*parts: ast.expr) -> ast.expr:
     return ast.BoolOp(ast.Or(), list(parts)) if len(parts) > 1 else parts[0]
 
 
+def _loop(variable: t.Variable, over: ast.expr) -> ast.comprehension:
+    return ast.comprehension(store(f"v{variable.number}"), over, [], 0)
+
+
 class Names:
     """What a function uses from outside: its parameters, and the constants that Python's syntax has no literal for."""
 
@@ -118,6 +124,7 @@ class ExpressionEmitter:
         self.listing = listing
         self.holes: dict[int, ast.expr] = {}
         self.aliases: dict[t.TypedExpr, str] = {}
+        self.quantified = False  # inside a quantifier
 
     def condition(self, expr: t.TypedExpr) -> ast.expr:
         """An untimed condition, as a bool."""
@@ -153,8 +160,8 @@ class ExpressionEmitter:
                 row = method(self._rows(expr), "get", self._row_key(expr), number(0))
                 alive = compare(self.names.parameter("now"), ast.Lt(), ast.NamedExpr(store(word), row))
                 return ast.IfExp(alive, name(word), number(-FOREVER))
-            case t.Quantified(kind, variable, over, body):
-                each = self._generator(self.life(body), variable, over)
+            case t.Quantified(kind):
+                each = self._elements(expr, self.life)
                 neutral = number(-FOREVER if kind == "any" else FOREVER)
                 function = name("max" if kind == "any" else "min")
                 return ast.Call(function, [each], [ast.keyword("default", neutral)])
@@ -231,8 +238,8 @@ class ExpressionEmitter:
             case t.Arithmetic(operator, left, right):
                 sign: ast.operator = ast.Add() if operator == "+" else ast.Sub()
                 return call(name("bounded"), ast.BinOp(self.value(left), sign, self.value(right)))
-            case t.Quantified(kind, variable, over, body):
-                return call(name(kind), self._generator(self.value(body), variable, over))
+            case t.Quantified(kind):
+                return call(name(kind), self._elements(expr, self.value))
             case t.SetOf(items):
                 return call(name("frozenset"), ast.Tuple([self.value(i) for i in items], ast.Load()))
             case t.SetCall():
@@ -335,9 +342,31 @@ class ExpressionEmitter:
             case _:
                 return ast.UnaryOp(ast.Not(), of)
 
-    def _generator(self, body: ast.expr, variable: t.Variable, over: t.TypedExpr) -> ast.GeneratorExp:
-        target = store(f"v{variable.number}")
-        return ast.GeneratorExp(body, [ast.comprehension(target, self.value(over), [], 0)])
+    def _elements(self, expr: t.Quantified, condition: Callable[[t.TypedExpr], ast.expr]) -> ast.expr:
+        """The condition for each element. Where it can be in error it is worked out for all, or it would depend on the
+        order of a set whether the plain evaluator is asked."""
+        over = self.value(expr.over)
+        outermost, self.quantified = not self.quantified, True
+        each = condition(expr.body)
+        if outermost:
+            self.quantified = False
+            if can_be_too_costly(expr):
+                over = call(name("afford"), over, self._work(work_of(expr)))
+        loop = [_loop(expr.variable, over)]
+        return ast.ListComp(each, loop) if is_fallible(expr.body) else ast.GeneratorExp(each, loop)
+
+    def _work(self, work: Work) -> ast.expr:
+        """How many steps it takes, for the sizes that the sets have."""
+        found: ast.expr = number(work.fixed)
+        for part in work.parts:
+            each = self._work(part.each)
+            if part.differs:
+                assert part.variable is not None
+                steps: ast.expr = call(name("sum"), ast.ListComp(each, [_loop(part.variable, self.value(part.of))]))
+            else:
+                steps = ast.BinOp(call(name("size"), self.value(part.of)), ast.Mult(), each)
+            found = ast.BinOp(found, ast.Add(), steps)
+        return found
 
     def _rows(self, expr: t.Related) -> ast.expr:
         return self.names.table("rows", expr.relation)

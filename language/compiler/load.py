@@ -29,6 +29,7 @@ from language.inputs import FOREVER, Inputs
 from language.source import Source, Span
 from language.testing.cases import PolicyTest
 from language.vocabulary import Vocabulary
+from language.work import CHECK_STEPS, EXPLAIN_FACTOR
 
 Decide = Callable[..., Any]
 
@@ -148,18 +149,22 @@ class Bundle:
         rule, until, held, bound = found
         return Result(self.outcomes[rule], until, held, self.outcomes[bound].rule, ())
 
-    def settle(self, action: str, resource_type: str, inputs: Inputs) -> Result:
-        """The decision by the plain evaluator."""
+    def settle(self, action: str, resource_type: str, inputs: Inputs, steps: int = CHECK_STEPS) -> Result:
+        """The decision by the plain evaluator, in no more than so many steps."""
         pair = (action, resource_type)
         if pair not in self._candidates:
             self._candidates[pair] = Candidates(self.plan.leaves[pair], self.vocabulary)
-        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs))]
-        answer = evaluate(self.program, action, resource_type, inputs, rules)
+        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs, steps))]
+        answer = evaluate(self.program, action, resource_type, inputs, rules, steps=steps)
         return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
 
-    def explain(self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True) -> Answer:
-        """The same decision by the plain evaluator, with every rule that was considered."""
-        return evaluate(self.program, action, resource_type, inputs, self.program.rules, explain=detail)
+    def explain(
+        self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True, steps: int = CHECK_STEPS
+    ) -> Answer:
+        """The same decision by the plain evaluator, with every rule that was considered. `steps` are those of a check; an
+        explanation has more, and tells how far it came where they end."""
+        rules, most = self.program.rules, steps * EXPLAIN_FACTOR
+        return evaluate(self.program, action, resource_type, inputs, rules, steps=most, explain=detail)
 
     def _outcome_of(self, answer: Answer) -> Outcome:
         if answer.rule is None:

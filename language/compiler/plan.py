@@ -16,10 +16,11 @@ from language import typed as t
 from language.compiler.footprint import Read, footprint
 from language.compiler.shape import Shape, canonical, has_hole, take_constants
 from language.syntax.literals import ELEMENTS_MAX
-from language.types import SetType
+from language.work import LEAF_STEPS_MAX, can_be_too_costly, cost_of
 
 FAMILY_MIN = 4  # fewer rules than this of one shape are written out one by one
 KEYS_PER_ROW_MAX = 64  # how far `x in [a, b, …]` is unrolled into an index
+CHEAP = 1000  # steps of a shape that goes through nothing, so that constants make none of its rules cheaper
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Row:
     shape: Shape
     family: int  # the number of the shape
     constants: tuple[Any, ...]
+    cost: int  # at the worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,11 @@ class Planner:
                 if key not in memory:
                     exprs = canonical(instance.conjuncts)
                     shape, constants = take_constants(exprs)
-                    memory[key] = (exprs, shape, self._shapes.setdefault(shape, len(self._shapes)), constants)
+                    number = self._shapes.setdefault(shape, len(self._shapes))
+                    cost = self._shape_facts(number, shape)[2]
+                    if cost > CHEAP:  # what a rule writes out can be smaller than what its shape has to allow for
+                        cost = sum(map(cost_of, exprs))
+                    memory[key] = (exprs, shape, number, constants, cost)
                 taken = memory[key]
                 if not any(isinstance(e, t.Constant) and e.value is False for e in taken[0]):
                     found.setdefault(pair, []).append(taken)
@@ -125,13 +131,14 @@ class Planner:
         for row in rows:
             grouped.setdefault((program.rules[row.rule].effect, row.family), []).append(row)
         families = []
-        cost = 0
         for (effect, _), members in grouped.items():
             shape = members[0].shape
-            timed, fallible, shape_cost = self._shape_facts(members[0].family, shape)
-            cost += shape_cost * len(members)
+            timed, fallible, _ = self._shape_facts(members[0].family, shape)
             index = _index(shape) if len(members) >= FAMILY_MIN and not timed else None
             families.append(Family(effect, shape, tuple(members), timed, fallible, index))  # type: ignore[arg-type]
+        cost = sum(row.cost for row in rows)
+        if cost > LEAF_STEPS_MAX:
+            cost = sum(map(_family_cost, families))
         reads = footprint([e for family in families for e in family.shape], program.vocabulary)
         timed_leaf = any(f.timed for f in families)
         return LeafPlan(*pair, tuple(families), timed_leaf, reads, cost)
@@ -157,6 +164,8 @@ def is_timed(expr: t.TypedExpr) -> bool:
 
 def is_fallible(expr: t.TypedExpr) -> bool:
     """Whether evaluation can end in an error though every record of the request's own roots is there."""
+    if can_be_too_costly(expr):
+        return True
     for each in t.walk(expr):
         match each:
             case t.Arithmetic():
@@ -169,28 +178,19 @@ def is_fallible(expr: t.TypedExpr) -> bool:
     return False
 
 
-def cost_of(expr: t.TypedExpr) -> int:
-    """The worst cost of a condition, in steps of about fifty nanoseconds."""
-    below = sum(cost_of(c) for c in t.children(expr))
-    match expr:
-        case t.Quantified(_, _, over, body):
-            return cost_of(over) + (1 + cost_of(body)) * _size(over)
-        case t.SetCall("contains_all" | "overlaps"):
-            return below + ELEMENTS_MAX // 10
-        case t.TextCall():
-            return below + 100
-        case t.Compare(_, left, _) if isinstance(left.type, SetType):
-            return below + ELEMENTS_MAX // 10
-        case t.Within():
-            return 50
-        case _:
-            return 1 + below
-
-
-def _size(over: t.TypedExpr) -> int:
-    if isinstance(over, t.Constant):
-        return max(1, len(over.value))
-    return len(over.items) if isinstance(over, t.SetOf) else ELEMENTS_MAX
+def _family_cost(family: Family) -> int:
+    """Where an index finds the rules, only those under one key are evaluated."""
+    found = ELEMENTS_MAX if isinstance(family.index, MemberIndex) else 1
+    if not isinstance(family.index, EqualityIndex):
+        return found + sum(row.cost for row in family.rows)
+    under: dict[tuple[Any, ...], int] = {}
+    for row in family.rows:
+        keys = equality_keys(row, family.index)
+        if keys is None:
+            found += row.cost
+        for key in keys or ():
+            under[key] = under.get(key, 0) + row.cost
+    return found + max(under.values(), default=0)
 
 
 # ---- indexes

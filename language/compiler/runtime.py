@@ -5,12 +5,26 @@ Whatever raises here, or in generated code, settles nothing: the plain evaluator
 
 from __future__ import annotations
 
+from typing import Any
+
 from language.inputs import FOREVER
 from language.syntax.literals import INT_MAX, INT_MIN
+from language.work import QUANTIFIER_STEPS_MAX, size
 
 
 class MissingRecord(Exception):
     """A record that some rule reads is not in the directory."""
+
+
+class TooCostly(Exception):
+    """A quantifier that would take more steps than it may."""
+
+
+def afford(over: Any, steps: int) -> Any:
+    """What a quantifier goes through, if that costs no more than it may."""
+    if steps > QUANTIFIER_STEPS_MAX:
+        raise TooCostly
+    return over
 
 
 def bounded(value: int) -> int:
@@ -44,6 +58,9 @@ def verdict(deny: int, deny_rule: int, allow: int, allow_rule: int) -> Verdict:
 
 
 HELPERS = {
+    "afford": afford,
+    "size": size,
+    "sum": sum,
     "bounded": bounded,
     "same": same,
     "verdict": verdict,

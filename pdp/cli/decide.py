@@ -31,6 +31,7 @@ def explain(path: Path = _PATH, request: Path = _REQUEST, at: str | None = _AT, 
         told = decision_json(decision)
         told["rules"] = list(answer.rules) if answer else []
         told["considered"] = answer_json(answer) if answer else []
+        told["whole"] = answer is None or answer.is_whole
         typer.echo(dump(told))
     else:
         typer.echo(decision_text(decision))

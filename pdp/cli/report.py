@@ -181,7 +181,9 @@ def answer_text(answer: Answer) -> str:
         lines += _rule_lines(rule, nearest=rule is nearest)
     if len(answer.considered) > SHOWN_MAX:
         lines.append(f"… and {counted(len(answer.considered) - SHOWN_MAX, 'rule')} further away")
-    if not answer.considered:
+    if not answer.is_whole:
+        lines.append(f"the explanation is not whole: {answer.errors[0].message}")
+    elif not answer.considered:
         lines.append("no rule is about this action on this type of resource")
     return "\n".join(lines)
 

@@ -56,6 +56,13 @@ def _document(document: Located) -> _Found:
             yield "envoy_expired_accepted", each.line, ""
         if _type_of(each).endswith(_PER_ROUTE) and (disabled := each.get("disabled")) and disabled.is_true:
             yield "envoy_route_without_check", disabled.line, ""
+        if name == "connect_matcher":
+            yield "envoy_connect", each.line, name
+        if name == "upgrade_configs":  # of the connection, or of a route
+            for upgrade in each.items():
+                kind = upgrade.get("upgrade_type")
+                if kind is not None and kind.text.upper() == "CONNECT":
+                    yield "envoy_connect", kind.line, name
         if name == "typed_per_filter_config":  # of whatever type: a FilterConfig switches off any filter
             for inner, off in each.walk():
                 if inner == "disabled" and off.is_true:

@@ -103,6 +103,11 @@ RULES: dict[str, Rule] = {
     "envoy_no_check": Rule(
         _E, "no ext_authz filter at all: nothing is asked", "add `envoy.filters.http.ext_authz` to each chain"
     ),
+    "envoy_connect": Rule(
+        _W,
+        "the gate opens tunnels: nobody checks what is asked in one, and a path that was decided on may not come through",
+        "take CONNECT out of `upgrade_configs`, and `connect_matcher` out of routes",
+    ),
     "envoy_listener_without_check": Rule(
         _W, "a chain without ext_authz beside others that have it", "add it, or drop the listener"
     ),

@@ -148,18 +148,16 @@ class Decider:
         return self._number(snapshot.policy.refused(refusal))
 
     def explain(self, snapshot: Snapshot, request: Request, now: int) -> Explanation:
-        """The same decision by the plain evaluator, with every rule that was considered."""
-        bundle = snapshot.policy.bundle
+        """The decision, and by the plain evaluator every rule that was considered."""
+        policy = snapshot.policy
         try:
             question = understand(snapshot, request.data(), credential_of(request.workload))
             bound = bind(snapshot, question, now)
         except Refusal as refusal:
-            decision = self._number(snapshot.policy.refused(refusal))
-            return Explanation(decision, None, refusal.message)
+            return Explanation(self._number(policy.refused(refusal)), None, refusal.message)
+        decision = self._number(policy.settle(evaluate(snapshot, bound, now), question.ends, question.ended_by))
         pair = (question.asked.action, question.asked.resource.type)
-        result = bundle.settle(*pair, bound.inputs)
-        decision = self._number(snapshot.policy.settle(result, question.ends, question.ended_by))
-        return Explanation(decision, bundle.explain(*pair, bound.inputs), None)
+        return Explanation(decision, policy.bundle.explain(*pair, bound.inputs, steps=policy.steps), None)
 
     def _settle(self, snapshot: Snapshot, bound: Bound, now: int) -> tuple[Settled, int, int]:
         """What is decided now, and the interval in which it may be said again without asking."""
@@ -243,9 +241,10 @@ def settle_quickly(snapshot: Snapshot, bound: Bound, now: int) -> Settled:
 
 def evaluate(snapshot: Snapshot, bound: Bound, now: int) -> Result:
     """What policy says at this moment, by the compiled function; whatever it raises, the plain evaluator settles it (L3)."""
-    leaf, bundle = bound.leaf, snapshot.policy.bundle
+    leaf, policy = bound.leaf, snapshot.policy
     try:
         found = leaf.function(now, *bound.arguments) if leaf.takes_now else leaf.function(*bound.arguments)
     except Exception:  # noqa: BLE001  # law L3
-        return bundle.settle(leaf.leaf.action, leaf.leaf.resource_type, replace(bound.inputs, now=now))
-    return bundle.result(leaf.leaf, found)
+        inputs = replace(bound.inputs, now=now)
+        return policy.bundle.settle(leaf.leaf.action, leaf.leaf.resource_type, inputs, policy.steps)
+    return policy.bundle.result(leaf.leaf, found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from language import FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Refusal, Result, World
+from language import CHECK_STEPS, FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Refusal, Result, World
 from pdp.engine.cache import DecisionCache
 from pdp.engine.key import Key, Part, key_parts
 from pdp.engine.revocations import Revocations
@@ -44,10 +44,11 @@ class PreparedLeaf:
 class Policy:
     """A bundle that is active, with the decisions that it made. A cache belongs to one policy and goes with it."""
 
-    def __init__(self, bundle: Bundle, instance: str, cache: DecisionCache | None) -> None:
+    def __init__(self, bundle: Bundle, instance: str, cache: DecisionCache | None, steps: int = CHECK_STEPS) -> None:
         self.bundle = bundle
         self.instance = instance
         self.cache = cache
+        self.steps = steps  # of a check that the plain evaluator settles
         self.generation = bundle.digest[:GENERATION_DIGITS]
         self._settled = tuple(self.settle(Result(o, FOREVER, FOREVER, None, ()), FOREVER, None) for o in bundle.outcomes)
         self._bounds = tuple(f"rule {o.rule}" if o.rule else None for o in bundle.outcomes)

@@ -49,6 +49,7 @@ _MALFORMED = (
     "malformed_path",
     "malformed_host",
     "malformed_query",
+    "connect_with_path",
     "malformed_header",
     "missing_value",
     "ambiguous_value",

@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from types import MappingProxyType
 from typing import Any, overload
 
-from language import FOREVER, Bundle, RequestData, World, describe
+from language import CHECK_STEPS, FOREVER, Bundle, RequestData, World, describe
 from language import Directory as Data
 from pdp.engine.cache import ENTRIES_MAX, DecisionCache
 from pdp.engine.cache_report import CacheReport, report_cache
@@ -79,6 +79,7 @@ class Engine:
     def __init__(self, bundle: Bundle, data: Data | None = None, options: EngineOptions | None = None) -> None:
         self._options = options or EngineOptions()
         self._instance = secrets.token_hex(6)
+        self._steps = CHECK_STEPS
         self._decider = Decider()
         self._numbers = self._decider.numbers
         recorder = self._options.recorder
@@ -104,7 +105,9 @@ class Engine:
         now = self._snapshot
         if now.policy.cache is not None:
             now.policy.cache.guard = threading.Lock()
-        self._snapshot = Snapshot(Policy(now.policy.bundle, self._instance, now.policy.cache), now.world, now.revoked)
+        self._snapshot = Snapshot(
+            Policy(now.policy.bundle, self._instance, now.policy.cache, self._steps), now.world, now.revoked
+        )
 
     @classmethod
     def load(
@@ -283,6 +286,11 @@ class Engine:
             raise PdpError("invalid_argument", "this engine was not loaded from files")
         return Watch(self._folder.path, self.reload, on_reload)
 
+    def limit_steps(self, steps: int) -> None:
+        """How many steps a check may take that the plain evaluator settles, because something in it has no value."""
+        with self._changing:
+            self._steps = self._snapshot.policy.steps = steps
+
     def _change_data(self, change: Callable[[Data], None]) -> World:
         with self._changing:
             try:
@@ -306,7 +314,7 @@ class Engine:
     def _policy(self, bundle: Bundle) -> Policy:
         options = self._options
         cache = DecisionCache(options.cache_entries, options.denials_us, threading.Lock()) if options.cache_entries else None
-        return Policy(bundle, self._instance, cache)
+        return Policy(bundle, self._instance, cache, self._steps)
 
 
 def _told(

@@ -39,6 +39,7 @@ NOT_RELOADED = "not reloaded; what was in force stays so: %s"
 
 DENIALS = timedelta(minutes=1)
 RECORD_CLOSE_S = 5.0  # for what waits to be written, and as long again for the disk to answer
+_US_A_STEP = 2  # of the plain evaluator; 0.7 to 1.1 where nothing else runs
 
 #: (method, request, peer, deadline) -> answer
 Forward = Callable[[str, bytes, Peer, Deadline], bytes]
@@ -191,11 +192,13 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
         demand_rules=not config.policies.empty,
         clock=clock.now,
     )
+    engine.limit_steps(_steps(config))
     sources = TrustSources(config, trust, clock.now)
     readiness, counters = Readiness(), Counters()
     parts = Parts(config, worker, clock.now, trust, sources, engine, readiness, counters, origin=origin)
     parts.prepares(sources.prepare)
     parts.prepares(lambda wanted: lambda: set_level(wanted.telemetry))
+    parts.prepares(lambda wanted: lambda: engine.limit_steps(_steps(wanted)))
     parts.policy_since = parts.started = clock.now()
     sources.start()
     parts.closes(sources.close)
@@ -211,6 +214,11 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
     readiness.require("clock", lambda: _lacking_clock(clock))
     _gauges(parts, clock)
     return parts
+
+
+def _steps(config: Config) -> int:
+    """Of one check, which holds up all others: a twentieth of the deadline, by the most that a step takes."""
+    return max(1, config.limits.deadline // (20 * _US_A_STEP))
 
 
 def _record(parts: Parts, folder: Path) -> Recorder:

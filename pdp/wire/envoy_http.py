@@ -67,6 +67,8 @@ def _refuse_conflicts(http: Any, headers: Headers, method: str, host: str, path:
         values = headers.get(name)
         if values is not None and values != (told,):
             raise Unfit(code)
+    if method == "CONNECT" and ":protocol" in headers:  # extended CONNECT, whatever path it names
+        raise Unfit("connect_with_path")
     if http.query or http.fragment:
         raise Unfit("malformed_path", "beside the path there is a query or a fragment")
 

@@ -19,6 +19,7 @@ def write_explanation(explanation: Explanation, correlation: str | None = None) 
     put_decision(response.decision, explanation.decision, correlation, explain=True)
     for rule in explanation.answer.considered if explanation.answer is not None else ():
         _put_rule(response.rules.add(), rule)
+    response.partial = explanation.answer is not None and not explanation.answer.is_whole
     return bytes(response.SerializeToString())
 
 

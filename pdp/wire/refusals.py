@@ -63,6 +63,7 @@ conflicting_request       E-8  400 the request names two methods or two paths
 malformed_host            14   400 the host holds something that is not a host
 malformed_path            E-8  400 the path is not one that can be read in one way
 non_canonical_path        E-8  400 the path has an empty segment, a dot segment, parameters, or hides a separator
+connect_with_path         E-8  400 a CONNECT is for a host; its path may not reach the back end
 malformed_query           8    400 the query is not one that can be read in one way
 no_route                  E-8  403 no route of the policy set says what this request means
 missing_value             E-8  400 the request lacks a value that its route reads

@@ -360,10 +360,25 @@ class _Scope:
                     options.append(f"{member} in {path}")
                 if of in w.entities:
                     options.append(f"(any e in {path}: e == {member})")
+                    options.append(self.quantified(path, w.entities[of]))
                     options += [f"resource in {path}"] if of == self.resource else []
                 if of == "Tier":
                     options = [f"{path}.contains({member})", f"{path}.is_empty()"]
                 return r.choice(options)
+
+    def quantified(self, path: str, spec: EntitySpec) -> str:
+        """Something for each element of a set, perhaps with each other one, that may be in error."""
+        r = self.random
+        parts = [self.clock(), "e == e"]
+        parts += [
+            f"e.{f.name} < {self.int(1)}" for f in spec.fields if f.type == "Int" and not f.optional and not spec.source
+        ]
+        body = f" {r.choice(['and', 'or'])} ".join(r.sample(parts, min(2, len(parts))))
+        if r.random() < 0.5:
+            body = (
+                f"({r.choice(['any', 'all'])} f in {path}: e {r.choice(['==', '!='])} f {r.choice(['and', 'or'])} ({body}))"
+            )
+        return f"({r.choice(['any', 'all'])} e in {path}: {body})"
 
     def entity_in(self, path: str, kind: str) -> str:
         spec = self.maker.world.entities[kind]

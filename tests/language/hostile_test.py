@@ -173,6 +173,7 @@ def rule(clauses: str, effect: str = "allow", head: str = "for User\n do read\n 
         (BASE + 'test "t" { at 0s read on Doc "x" allow by nobody }', "unknown_rule"),
         ('entity A\naction a on A\nroutes http "H.example" { GET /x -> a on A("x") }', "bad_route"),
         ('entity A\naction a on A\nroutes http "h" { GET /x/../y -> a on A("x") }', "bad_route"),
+        ('entity A\naction a on A\nroutes http "h" { CONNECT /pub/{id} -> a on A(path.id) }', "bad_route"),
         ('entity A\naction a on A\nroutes http "h" { GET /{a} -> a on A(path.b) }', "unknown_name"),
         ('entity A\naction a on A\nroutes http "h" { GET /{a} -> a on A(path.a)\n GET /{b} -> a on A(path.b) }', "overlapping_routes"),
     ],

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from language import Bundle, Compiler, Directory, Inputs, Refusal, RequestData, Result, Source, assemble, format_source
-from language.answers import Answer
+from language import (
+    Bundle,
+    Compiler,
+    Directory,
+    Inputs,
+    Refusal,
+    RequestData,
+    Result,
+    Source,
+    assemble,
+    format_source,
+    meaning,
+    work,
+)
+from language.answers import Answer, out_of_steps
+from language.compiler import runtime
 from language.inputs import FOREVER
 from language.syntax.parse import parse
 from pdp.engine.cache import DecisionCache
@@ -82,6 +98,48 @@ def test_compiled_code_says_what_the_oracle_says(random: Random) -> None:
             assert _found(result) == (answer.allowed, answer.reason, {e.rule for e in answer.errors})
             assert result.until <= answer.until  # an earlier moment may have known less about the future
             assert result.outcome.rule in answer.rules if answer.rules else result.outcome.rule is None
+
+
+@law
+@given(randoms)
+def test_sets_that_are_too_large_are_so_for_both(random: Random) -> None:
+    """P7 where a quantifier may take next to no steps: both ways say of the same ones that they are in error, and of the
+    answer the same."""
+    world = make_world(random)
+    with steps_of_a_quantifier(random.choice([10, 20, 40, 80])):
+        bundle = compile_world(world.text())
+        for request, inputs, _ in questions(random, world, bundle):
+            pair = (request.action, request.resource.type)
+            answer, result = answer_of(bundle, request, inputs), bundle.decide(*pair, inputs)
+            assert _found(result) == (answer.allowed, answer.reason, {e.rule for e in answer.errors})
+            assert (result.until, result.held_until) == (answer.until, answer.held_until)
+
+
+@law
+@given(randoms)
+def test_where_the_steps_of_the_plain_evaluator_end_it_denies(random: Random) -> None:
+    """P7 as far as the steps go, and L3 where they end: a denial in error, and never another answer."""
+    world = make_world(random)
+    bundle = compile_world(world.text())
+    for request, inputs, _ in questions(random, world, bundle):
+        pair = (request.action, request.resource.type)
+        whole = bundle.settle(*pair, inputs)
+        ended = [steps for steps in range(0, 400, 7) if out_of_steps(bundle.settle(*pair, inputs, steps).errors)]
+        assert ended == list(range(0, 400, 7))[: len(ended)]  # more steps never end sooner
+        for steps in random.sample(range(400), 5):
+            result = bundle.settle(*pair, inputs, steps)
+            if out_of_steps(result.errors):
+                assert (result.outcome.allowed, result.outcome.reason, result.held_until) == (False, "error", 0)
+            else:
+                assert result == whole
+
+
+@contextmanager
+def steps_of_a_quantifier(steps: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (work, meaning, runtime):
+            patch.setattr(module, "QUANTIFIER_STEPS_MAX", steps)
+        yield
 
 
 def _found(result: Result) -> object:
@@ -192,6 +250,18 @@ def test_nothing_outside_the_footprint_changes_an_answer(random: Random) -> None
         key = decision_key(leaf, inputs)
         before = seen.setdefault(key, (answer, 0))
         assert before[0] == answer
+
+
+def test_the_generator_covers_sets_that_are_too_large() -> None:
+    """Or the law about them would say nothing."""
+    for seed in range(600):
+        world = make_world(random := Random(seed))
+        with steps_of_a_quantifier(10):
+            bundle = compile_world(world.text())
+            for request, inputs, _ in questions(random, world, bundle):
+                if any(e.code == "sets_too_large" for e in answer_of(bundle, request, inputs).errors):
+                    return
+    pytest.fail("none of them is too large")
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from language import (
+    CHECK_STEPS,
     BadValue,
     Bundle,
     Compiler,
@@ -205,7 +206,7 @@ def test_a_missing_record_does_not_make_every_rule_be_read() -> None:
     inputs = inputs_for(bundle, request(user=EntityData("User", "u7", {}, ())))
     result = bundle.decide("read", "T", inputs)
     assert [e.rule for e in result.errors] == ["r7"]
-    assert bundle._candidates["read", "T"].find(inputs) == {
+    assert bundle._candidates["read", "T"].find(inputs, CHECK_STEPS) == {
         next(i for i, r in enumerate(bundle.program.rules) if r.name == "r7")
     }
 

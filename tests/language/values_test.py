@@ -359,6 +359,17 @@ def test_method_and_host_are_exact(method: str, host: str) -> None:
         route_http(ROUTED, method, host, "/docs/7")
 
 
+def test_a_connect_is_for_a_host() -> None:
+    """Finding S9: what a back end gets of a CONNECT has no path, so none may be what was decided on."""
+    text = 'entity A\naction a on A\nallow x { who anyone do a on A }\nroutes http "h" { CONNECT / -> a on A("h") }'
+    program = compile_policies([Source("r.policy", text)]).program
+    assert route_http(program, "CONNECT", "H:443", "").resource_id == "h"
+    for target in ("/", "/pub/a", "*", "?q=1", "h:443"):
+        with pytest.raises(NotRouted) as caught:
+            route_http(program, "CONNECT", "h", target)
+        assert caught.value.code == "connect_with_path"
+
+
 def test_headers_and_destinations() -> None:
     assert route_http(ROUTED, "GET", "api.example", "/docs/7", {"x-trace": ["t"]}).context == {"trace": "t"}
     with pytest.raises(NotRouted):

@@ -180,6 +180,23 @@ ROWS = [
         "                http_filters:",
         "envoy_route_without_check",
     ),
+    (
+        "                http_filters:",
+        "                upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: connect}]\n                http_filters:",
+        "envoy_connect",
+    ),
+    (
+        "                http_filters:",
+        "                route_config: {virtual_hosts: [{routes: [{match: {prefix: /}, route: {cluster: a, max_stream_duration: "
+        "{}, upgrade_configs: [{upgrade_type: CONNECT}]}}]}]}\n                http_filters:",
+        "envoy_connect",
+    ),
+    (
+        "                http_filters:",
+        "                route_config: {virtual_hosts: [{routes: [{match: {connect_matcher: {}}, route: {cluster: a}}]}]}\n"
+        "                http_filters:",
+        "envoy_connect",
+    ),
     ("        - transport_socket:\n", "        - other_socket:\n", "envoy_no_downstream_tls"),
     (
         "                  - name: envoy.filters.http.ext_authz",

@@ -27,6 +27,8 @@ def ask(engine: pdp.Engine, request: pdp.Request, now: int) -> pdp.Decision:
     """Prebuilt, in keywords, and prebuilt by somebody else: all say what a fresh evaluation of the same snapshot says."""
     explained = engine.explain(request, now=now)
     fresh, applying = explained.decision, explained.answer.rules if explained.answer else ()
+    if explained.answer is not None:
+        assert (explained.answer.allowed, explained.answer.reason) == (fresh.allowed, fresh.reason)
     told = {name: getattr(request, name) for name in FIELDS}
     decisions = [
         engine.check(request, now=now),

@@ -158,7 +158,7 @@ def headers(*more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         (scope("/tables/invoices%23x"), 403, "non_canonical_path"),
         (scope("http://shop.example/tables/invoices"), 400, "malformed_path"),
         (scope("*", method="OPTIONS"), 400, "malformed_path"),
-        (scope("shop.example:443", method="CONNECT"), 400, "malformed_path"),
+        (scope("shop.example:443", method="CONNECT"), 400, "connect_with_path"),
         (scope(raw_path=b"/tables/invoices?x"), 400, "malformed_path"),
         (scope(raw_path=None), 500, "no_raw_path"),
         (scope(path="/tables/people"), 403, "conflicting_path"),

@@ -38,6 +38,38 @@ def engine() -> pdp.Engine:
     return engine_of(POLICY)
 
 
+LARGE = """language 1
+package a
+entity User
+entity Case { open: Bool }
+action read on Case { n: Set<Int>, m: Set<Int> }
+allow some { for User do read on Case when (any x in context.n: (any y in context.m: x == y)) trusting context.n, context.m }
+deny shut { do read on Case when not resource.open }
+"""
+
+
+def test_a_check_of_what_the_caller_chose_takes_no_more_than_its_steps() -> None:
+    """Finding S2: a document that nobody knows, and two sets, held the thread of all calls for half a minute."""
+    engine = engine_of(LARGE, {"type": "Case", "id": "7", "attributes": {"open": True}})
+
+    def reasons(resource: str, size: int) -> tuple[str, set[str]]:
+        sets = {"n": list(range(size)), "m": list(range(size, 2 * size - 1))}
+        told = engine.explain(pdp.Request("read", ("Case", resource), user=ROOT, context=sets), now=T0)
+        decision = engine.check(action="read", resource=("Case", resource), user=ROOT, context=sets, now=T0)
+        assert (decision.reason, decision.errors) == (told.decision.reason, told.decision.errors)
+        return decision.reason, {e.code for e in decision.errors}
+
+    assert reasons("7", 100) == ("default_deny", set())
+    assert reasons("7", 1000) == ("error", {"sets_too_large"})
+    assert reasons("gone", 1000) == ("error", {"sets_too_large", "unknown_entity"})
+    assert reasons("gone", 100) == ("error", {"out_of_steps"})
+    assert reasons("gone", 20) == ("error", {"unknown_entity"})
+    engine.limit_steps(100)
+    assert reasons("gone", 20) == ("error", {"out_of_steps"})
+    engine.limit_steps(1_000_000)
+    assert reasons("gone", 100) == ("error", {"unknown_entity"})
+
+
 def asked(**told: Any) -> pdp.Request:
     return pdp.Request(**{"action": "read", "resource": CASE, "user": ROOT, **told})
 

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import pytest
 
+from language import CHECK_STEPS
 from pdp.errors import PdpError
 from pdp.server import follower
 from pdp.server.config import (
@@ -449,6 +450,25 @@ def test_a_process_that_is_told_of_the_set_that_it_has_fails_no_more(tmp_path: P
         assert parts.policy_failing
         assert not parts.read_again(parts.engine.loaded)
         assert not parts.policy_failing
+    finally:
+        parts.close()
+
+
+def test_the_steps_of_a_check_follow_its_deadline(tmp_path: Path) -> None:
+    """Finding S2: a check that the plain evaluator settles holds up all others, so it has a part of the deadline."""
+    config = development(tmp_path)
+    parts = make_parts(config)
+    try:
+        assert parts.engine.snapshot.policy.steps == CHECK_STEPS  # of a second
+        shorter = replace(config, limits=replace(config.limits, deadline=200_000))
+        parts.prepare(shorter)()
+        assert parts.engine.snapshot.policy.steps == CHECK_STEPS // 5
+        folder = config.policies.path
+        assert folder is not None
+        policy = next(folder.rglob("*.policy"))
+        policy.write_text(policy.read_text() + "# another set\n")
+        assert parts.read_again()
+        assert parts.engine.snapshot.policy.steps == CHECK_STEPS // 5
     finally:
         parts.close()
 

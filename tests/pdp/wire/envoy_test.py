@@ -235,6 +235,15 @@ ROWS: dict[str, tuple[str, Callable[[Any], None], str, dict[str, Any]]] = {
     "utf8-overlong": ("12", to_path("/tables/%c0%af"), "malformed_path", {}),
     "utf8-raw": ("12", to_path("/tables/caf\u00e9"), "malformed_path", {}),
     "method-in-lower-case": ("13", by_method("get"), "no_route", {}),
+    "connect-with-a-path": ("S9", all_of(by_method("CONNECT"), to_path("/tables/a")), "connect_with_path", {}),
+    "connect-with-the-root": ("S9", all_of(by_method("CONNECT"), to_path("/")), "connect_with_path", {}),
+    "connect-extended": (
+        "S9",
+        all_of(by_method("CONNECT"), to_path(""), with_headers(**{":protocol": "bytestream"})),
+        "connect_with_path",
+        {},
+    ),
+    "connect-without-a-route": ("S9", all_of(by_method("CONNECT"), to_path("")), "no_route", {}),
     "method-with-a-blank": ("13", by_method("GET "), "no_route", {}),
     "method-unknown": ("13", by_method("PROPFIND"), "no_route", {}),
     "method-overridden": (
