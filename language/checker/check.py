@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from language import typed as t
 from language.checker.base import EXPANDED_NODES_MAX
 from language.checker.declare import declare
-from language.checker.escape import Escape, check_escapes, escapes_of
+from language.checker.escape import Escape, check_escapes, check_own_escapes, escapes_of
 from language.checker.expressions import ExpressionChecker
 from language.checker.lints import lint, lint_rule, silence
 from language.checker.report import Report
 from language.checker.routes import RouteChecker
 from language.checker.rules import RuleChecker
 from language.checker.tests import TestChecker
+from language.checker.trust import check_trust
 from language.diagnostics import Diagnostic
 from language.syntax import nodes as n
 from language.testing.cases import PolicyTest
@@ -181,6 +182,8 @@ def _check_rule(
     if not report.has_errors:
         lint_rule(rule, report)
         escapes = escapes_of(rule)
+    check_trust(node, rule, escapes, report)
+    check_own_escapes(rule, escapes, report)
     return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded, escapes)
 
 
