@@ -399,6 +399,11 @@ _TESTS = _codes(
             "A check carries at most one grant. In a decision: several were found and none was named, so it is a denial.",
             "Name it: `during t1`, or `without task`.",
         ),
+        "not_a_test": (
+            "a statement that is no test in a file of tests",
+            "A decision point serves without these files: a rule there would be tested and never enforced.",
+            "Move it to a file whose name does not end in `_test.policy`.",
+        ),
         "bad_fixture": (
             "a fixture that cannot be",
             "A test must describe a world that the policy could meet.",

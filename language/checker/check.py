@@ -22,6 +22,7 @@ from language.checker.rules import RuleChecker
 from language.checker.tests import TestChecker
 from language.checker.trust import check_trust
 from language.diagnostics import Diagnostic
+from language.source import TEST_SUFFIX
 from language.syntax import nodes as n
 from language.testing.cases import PolicyTest
 from language.vocabulary import Vocabulary
@@ -62,6 +63,7 @@ class Checker:
         modules = tuple(sorted(modules, key=lambda m: m.source.path))
         report = Report()
         _check_pins(modules, report)
+        _check_test_files(modules, report)
         vocabulary = declare(modules, report)
         used: set[str] = set()
         definitions = self._definitions(modules, vocabulary, report, used)
@@ -201,6 +203,17 @@ def _check_pins(modules: tuple[n.Module, ...], report: Report) -> None:
         module = unpinned[0]
         hint = "start the file with `language 1`, so that it means the same for ever"
         report.say("missing_pin", "no file says which version of the language it is in", module.statements[0].span, hint)
+
+
+def _check_test_files(modules: tuple[n.Module, ...], report: Report) -> None:
+    """Nothing that a file of tests says is in force, so a rule there would be tested and not enforced."""
+    for module in modules:
+        if module.source.is_tests:
+            for node in module.statements:
+                if not isinstance(node, n.Test):
+                    hint = f"move it to a file whose name does not end in `{TEST_SUFFIX}`"
+                    message = "a file of tests holds nothing but tests; a decision point serves without it"
+                    report.say("not_a_test", message, node.span, hint)
 
 
 def _rule_names(modules: tuple[n.Module, ...], report: Report) -> dict[str, dict[str, str]]:

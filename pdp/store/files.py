@@ -9,11 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
-from language import Diagnostic, PolicyErrors, Source
+from language import TEST_SUFFIX, Diagnostic, PolicyErrors, Source
 from pdp.errors import PdpError
 
 POLICY_SUFFIX = ".policy"
-TEST_SUFFIX = "_test.policy"
 POLICY_BYTES_MAX = 3 * 1024 * 1024
 DATA_SUFFIXES = (".json", ".ndjson", ".yaml", ".yml")
 
@@ -37,22 +36,26 @@ def digest_of(contents: Iterable[tuple[Path, bytes]]) -> str:
 
 
 def find_files(path: Path, *, with_tests: bool) -> PolicyFiles:
-    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it."""
+    """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it.
+
+    Without tests it is what is served: nothing that a file of tests says is in force.
+    """
     if not os.path.exists(path):
         raise PdpError("invalid_file", f"there is no `{path}`")
     if path.is_file():
+        if path.name.endswith(TEST_SUFFIX) and not with_tests:
+            raise PdpError("invalid_file", f"`{path}` is a file of tests, and a decision point serves none")
         data = path.parent / "data"
         return PolicyFiles((path,), tuple(_data_files(data)) if data.is_dir() else ())
     policies: list[Path] = []
     data_files: list[Path] = []
     for here, files in find_folders(path):
-        policies += [here / f for f in files if f.endswith(POLICY_SUFFIX)]
+        policies += [here / f for f in files if f.endswith(POLICY_SUFFIX) and (with_tests or not f.endswith(TEST_SUFFIX))]
         if here.name == "data":
             data_files += _data_files(here)
     if not policies:
-        raise PdpError("invalid_file", f"there is no policy below `{path}`: no file ends in `{POLICY_SUFFIX}`")
-    if not with_tests:
-        policies = [p for p in policies if not p.name.endswith(TEST_SUFFIX)]
+        but = "" if with_tests else f" and not in `{TEST_SUFFIX}`"
+        raise PdpError("invalid_file", f"there is no policy below `{path}`: no file ends in `{POLICY_SUFFIX}`{but}")
     return PolicyFiles(tuple(policies), tuple(data_files))
 
 
