@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from language import typed as t
 from language.checker.report import Report
-from language.checker.withheld import EVIDENCE, Withheld, withheld
+from language.checker.withheld import EVIDENCE, Places, Withheld, Without, withheld
 
 Pair = tuple[str, str]
 
@@ -34,10 +34,15 @@ def escapes_of(rule: t.Rule) -> tuple[Escape, ...]:
     for pair, instances in rule.instances.items():
         for conjunct in (c for instance in instances for c in instance.conjuncts):
             if id(conjunct) not in known:
-                expr = conjunct.expr
-                known[id(conjunct)] = [(part, w) for w in dict.fromkeys(withheld(expr)) for part in w.turns(expr, False)]
+                known[id(conjunct)] = _turning(conjunct.expr)
             found += [Escape(pair, *each) for each in known[id(conjunct)]]
     return tuple(found)
+
+
+def _turning(expr: t.TypedExpr) -> list[tuple[t.TypedExpr, Withheld]]:
+    asked = dict.fromkeys(withheld(expr))
+    places = Places(expr) if asked else None
+    return [(part, by) for by in asked for part in Without(by, places).turns(expr, False)]
 
 
 def check_own_escapes(rule: t.Rule, escapes: Iterable[Escape], report: Report) -> None:
@@ -86,7 +91,8 @@ class _Allows:
 
     def without(self, pair: Pair, by: Withheld) -> str | None:
         if (pair, by) not in self._found:
-            left = (name for name, i in self._rules.get(pair, ()) if all(by.worth(c.expr) is not False for c in i.conjuncts))
+            worth = Without(by).worth
+            left = (name for name, i in self._rules.get(pair, ()) if all(worth(c.expr) is not False for c in i.conjuncts))
             self._found[pair, by] = next(left, None)
         return self._found[pair, by]
 

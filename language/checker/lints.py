@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from language import typed as t
 from language.checker.narrow import path_of
 from language.checker.report import Report
-from language.checker.withheld import Withheld
+from language.checker.withheld import Withheld, Without
 from language.codes import CODES, Severity
 from language.diagnostics import did_you_mean
 from language.source import Span
@@ -62,9 +62,10 @@ def _lint_empty_sets(instances: list[t.Instance], report: Report) -> None:
             continue
         seen.add(marks)
         for empty in _sets_sent_empty([e for c in conjuncts for e in t.walk(c.expr)]):
-            if empty.label in said or any(empty.worth(c.expr) is False for c in conjuncts):
+            without = Without(empty)
+            if empty.label in said or any(without.worth(c.expr) is False for c in conjuncts):
                 continue
-            for part in (part for c in conjuncts for part in empty.turns(c.expr, True)):
+            for part in (part for c in conjuncts for part in without.turns(c.expr, True)):
                 if _is_for_all(part) and empty.label not in said:
                     said.add(empty.label)
                     hint = f"say `not {empty.label}.is_empty()` as well, or silence this with the reason"

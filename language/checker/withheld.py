@@ -44,10 +44,48 @@ class Withheld(NamedTuple):
             return claim == self.label
         return f"{claim}.".startswith(f"{self.label}.") or f"{self.label}.".startswith(f"{claim}.")
 
+    @property
+    def place(self) -> Path:
+        """Where it can be met at all; see `Places`."""
+        if self.kind == "parents":
+            return (*self.path, "")
+        return (self.kind,) if self.kind in EVIDENCE else self.path[:2]
+
+
+class Places:
+    """What is asked for below each part of a condition, so that a part is looked into only for what is in it."""
+
+    def __init__(self, expr: t.TypedExpr) -> None:
+        self._below: dict[int, frozenset[Path]] = {}
+        self._put(expr)
+
+    def __contains__(self, found: tuple[t.TypedExpr, Path]) -> bool:
+        return found[1] in self._below[id(found[0])]
+
+    def _put(self, expr: t.TypedExpr) -> frozenset[Path]:
+        below = frozenset(_places_of(expr)).union(*[self._put(child) for child in t.children(expr)])
+        self._below[id(expr)] = below
+        return below
+
+
+class Without:
+    """Conditions without something that is left out."""
+
+    __slots__ = ("_place", "_places", "kind", "path")
+
+    def __init__(self, by: Withheld, places: Places | None = None) -> None:
+        self.kind, self.path = by
+        self._place, self._places = by.place, places
+
+    def _is_elsewhere(self, expr: t.TypedExpr) -> bool:
+        return self._places is not None and (expr, self._place) not in self._places
+
     # ---- what an expression is worth without it
 
     def worth(self, expr: t.TypedExpr) -> Any:
         """The value of an expression, as far as it is known."""
+        if self._is_elsewhere(expr):
+            return expr.value if isinstance(expr, t.Constant) else UNKNOWN
         match expr:
             case t.Constant(value):
                 return value
@@ -98,6 +136,8 @@ class Withheld(NamedTuple):
 
     def turns(self, expr: t.TypedExpr, to: bool) -> list[t.TypedExpr]:
         """The parts of a condition by which leaving it out can turn the whole true, or false."""
+        if self._is_elsewhere(expr):
+            return []
         value = self.worth(expr)
         if value is not UNKNOWN and value is not to:
             return []  # whatever becomes of a part, the whole does not turn
@@ -106,6 +146,10 @@ class Withheld(NamedTuple):
                 return [part for item in items for part in self.turns(item, to)]
             case t.Not(item):
                 return self.turns(item, not to)
+            case t.Compare("==" | "!=" as operator, item, t.Constant(bool() as constant)) | t.Compare(
+                "==" | "!=" as operator, t.Constant(bool() as constant), item
+            ):
+                return self.turns(item, to if constant is (operator == "==") else not to)
             case t.Quantified(body=body):
                 return [expr] if to in self._pushes(expr) else self.turns(body, to)
             case _ if value is to:
@@ -182,9 +226,9 @@ def _settle(settling: bool, values: Iterable[Any]) -> Any:
     return UNKNOWN if UNKNOWN in values else not settling
 
 
-def withheld(expr: t.TypedExpr) -> Iterator[Withheld]:
-    """Everything that a condition asks for and that can be left out."""
-    for each in t.walk(expr):
+def withheld(expr: t.TypedExpr, *, deep: bool = True) -> Iterator[Withheld]:
+    """Everything that a condition asks for and that can be left out; or that its topmost part does."""
+    for each in t.walk(expr) if deep else [expr]:
         match each:
             case t.IsUser():
                 yield Withheld("user", ("user",))
@@ -203,6 +247,16 @@ def withheld(expr: t.TypedExpr) -> Iterator[Withheld]:
                 path = path_of(each)
                 if path is not None:
                     yield Withheld("elements", path)
+
+
+def _places_of(expr: t.TypedExpr) -> Iterator[Path]:
+    """The places of all that a part asks for itself, and of what takes that with it."""
+    for by in withheld(expr, deep=False):
+        yield by.place
+        if by.kind == "task":
+            yield ("workload",)
+        elif by.kind == "optional" and by.path[0] in EVIDENCE:
+            yield by.path[:1]
 
 
 def _presence(expr: t.IsPresent | t.HasKey) -> Path:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
 
 import pdp
 from language import CODES, Compiler, Diagnostic, PolicyErrors, Source
-from pdp.store.policy_folder import PolicyFolder
+from pdp.store.files import find_files, read_sources
+from pdp.store.policy_folder import PolicyFolder, Read
+from tests.language.generated import compile_world, make_world
+from tests.language.laws_test import CASES, law, randoms, statements_of
 from tests.pdp.cli_test import pdp as command_line
 
 POLICY = "language 1\nentity User\nentity Doc\naction read on Doc\nallow all-read { for User do read on Doc }\n"
@@ -131,3 +138,45 @@ def test_tests_alone_are_no_policy_set(run_tests: bool, pick: Callable[[Path], P
         PolicyFolder(pick(folder), run_tests=run_tests).read()
     assert isinstance(caught.value, pdp.PdpError)
     assert caught.value.code == "invalid_file"
+
+
+@settings(law, max_examples=CASES // 4)  # each compiles four times
+@given(randoms)
+def test_statements_in_any_file_are_in_force_or_refused(random: Random) -> None:
+    """What is no test in a file of tests is told, and in force nowhere; running the tests changes nothing that is served."""
+    statements = statements_of(compile_world(make_world(random, rules=3).text()).sources[0].text)[1:]
+    files = {name: ["language 1\npackage generated"] for name in ("a.policy", "b.policy", "a_test.policy", "_test.policy")}
+    astray = random.choice([0.0, 0.2])
+    strays: list[str] = []
+    for statement in ["enum Tier { prod, staging, dev }", *statements]:
+        plain = random.random() >= astray
+        files[random.choice(["a.policy", "b.policy"] if plain else ["a_test.policy", "_test.policy"])].append(statement)
+        strays += [] if plain else [statement]
+    files["b.policy"].append("entity Plain\naction look on Plain")
+    files[random.choice(list(files))].append('test "t" { given workload spiffe://t.d/a at 0s look on Plain "x" deny }')
+    with TemporaryDirectory() as at:
+        for name, texts in files.items():
+            (Path(at) / name).write_text("\n".join(texts))
+        found = errors(*read_sources(find_files(Path(at), with_tests=True).policies))
+        assert sorted(d.span.text for d in found if d.code == "not_a_test" and d.span) == sorted(map(bare, strays))
+        names = set(re.findall(r"^(?:allow|deny) (\w+)", "\n".join(files["a.policy"] + files["b.policy"]), re.MULTILINE))
+        plain, tested = (served(Path(at), run_tests=run) for run in (False, True))
+        assert plain is None or {r.name for r in plain.bundle.program.rules} == names
+        if strays:
+            assert tested is None
+        else:
+            assert plain is not None
+            assert tested is not None
+            assert (plain.name, plain.bundle.digest) == (tested.name, tested.bundle.digest)
+
+
+def served(folder: Path, *, run_tests: bool) -> Read | None:
+    try:
+        return PolicyFolder(folder, run_tests=run_tests).read()
+    except PolicyErrors:
+        return None
+
+
+def bare(statement: str) -> str:
+    """Without its annotations, which are no part of a statement's place."""
+    return statement[statement.index("\n") + 1 :] if statement.startswith("@") else statement
