@@ -18,7 +18,7 @@ from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printab
 from language.directory import Change, Directory, DirectoryError, EntityData, RowData
 from language.inputs import FOREVER, NO_SUBJECT, Inputs
 from language.routing import NotRouted, Routed, canonical_host, route_http, route_tcp
-from language.source import Source, Span
+from language.source import TEST_SUFFIX, Source, Span
 from language.spiffe import ID_BYTES_MAX, SpiffePattern, is_spiffe_id, parse_pattern, spiffe_segments
 from language.syntax.format import FormatError, format_source
 from language.syntax.literals import LATEST, BadLiteral, format_duration, format_instant, parse_duration, parse_instant
@@ -46,6 +46,7 @@ __all__ = [
     "ID_BYTES_MAX",
     "LATEST",
     "NO_SUBJECT",
+    "TEST_SUFFIX",
     "WAYS",
     "Answer",
     "ApprovalDecl",

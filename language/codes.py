@@ -341,16 +341,15 @@ _RULES = _codes(
             "Widen `may`, or correct `do`, `on` or `during`.",
         ),
         "untrusted_claim": (
-            "an `allow` depends on what the caller merely claims",
-            "Claimed values are written by whoever calls (law L9). An allow that leans on one must say so.",
-            "Use a verified value, or add `trusting PATH`.",
+            "a rule depends on what the caller merely claims",
+            "The caller writes it (law L9): by saying something else, an allow is opened and a deny is lifted.",
+            "Use a verified value, or add `trusting PATH` where such a caller is believed.",
         ),
         "needless_trust": (
             "`trusting` names something that is not claimed here",
             "The list is exact, so that a reader sees what the rule leans on.",
             "Delete the path from `trusting`.",
         ),
-        "trusting_in_deny": ("`trusting` in a deny", "A deny opens no door.", "Delete the clause."),
         "location_alone": (
             "an `allow` that rests on network location alone",
             "A shell inside the pod has the pod's address (law L9).",
@@ -358,8 +357,9 @@ _RULES = _codes(
         ),
         "escapable_deny": (
             "a deny that is escaped by leaving something out",
-            "An attacker withholds the optional evidence and the deny is false (law L7).",
+            "An attacker withholds it and the deny is false (law L7). `trusting` is about what is said, and no help here.",
             "Write the exemption positively: `unless workload has process and workload.process.kind == service`. "
+            "Say what an empty set means, with `.is_empty()`. "
             'Where the escape is meant, say `@escapable("why")`.',
         ),
         "escapable_without_reason": (
@@ -398,6 +398,11 @@ _TESTS = _codes(
             "more than one task could be meant",
             "A check carries at most one grant. In a decision: several were found and none was named, so it is a denial.",
             "Name it: `during t1`, or `without task`.",
+        ),
+        "not_a_test": (
+            "a statement that is no test in a file of tests",
+            "A decision point serves without these files: a rule there would be tested and never enforced.",
+            "Move it to a file whose name does not end in `_test.policy`.",
         ),
         "bad_fixture": (
             "a fixture that cannot be",
@@ -452,6 +457,11 @@ _WARNINGS = _codes(
             "one network address stands for an identity",
             "Addresses are shared, reused and reachable for a shell in the pod.",
             "Compare the workload's SPIFFE ID.",
+        ),
+        "empty_set_passes": (
+            "an `allow` narrows a set, and an empty one passes",
+            "All elements of an empty set are anything. Many programs read an empty list of columns as every column.",
+            "Say `not s.is_empty()` as well, or silence the warning with the reason why an empty set means nothing.",
         ),
         "bearer_accepted": (
             "a grant is accepted from whoever bears it",

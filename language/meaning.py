@@ -250,7 +250,7 @@ class Evaluator:
                 (a, first), (b, second) = self.value(left), self.value(right)
                 if isinstance(left.type, SetType):
                     self._go_through(a)
-                return _COMPARE[operator](a, b), min(first, second)
+                return COMPARE[operator](a, b), min(first, second)
             case t.Below(item, entity, target, ancestors, same_type):
                 wanted, life = self.value(target)
                 own = self.value(item)[0]
@@ -274,7 +274,7 @@ class Evaluator:
             case t.SetCall(method, of, argument):
                 (s, first), (a, second) = self.value(of), self.value(argument) if argument else (None, FOREVER)
                 self._go_through(s)
-                return _SET_CALLS[method](s, a), min(first, second)
+                return SET_CALLS[method](s, a), min(first, second)
             case t.TextCall(method, of, argument):
                 text, part = self.value(of)[0], self.value(argument)[0]
                 self._go_through(text)
@@ -336,7 +336,7 @@ class Evaluator:
         return record
 
 
-_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -344,7 +344,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
-_SET_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
+SET_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
     "contains": lambda s, a: a in s,
     "contains_all": lambda s, a: a <= s,
     "overlaps": lambda s, a: bool(s & a),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
+TEST_SUFFIX = "_test.policy"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -18,6 +20,11 @@ class Source:
 
     path: str
     text: str
+
+    @property
+    def is_tests(self) -> bool:
+        """Whether it holds tests and nothing else; a decision point serves without it."""
+        return self.path.endswith(TEST_SUFFIX)
 
     @cached_property
     def digest(self) -> str:

@@ -183,7 +183,7 @@ def expressions() -> list[tuple[Block, str, str]]:
 
 _REASONS = {"true": "denied", "false": "default_deny", "error": "error"}
 # A deny, so that all three values can be told apart; what it reads may be claimed or optional.
-_PROBE = '@escapable("probe")\ndeny probe {{ do select on Table when {} }}'
+_PROBE = '@escapable("probe")\ndeny probe {{ do select on Table when {} {} }}'
 _STEP = 'at 0s select on Table "invoices" {{ columns: ["id", "total"], none: [] }} deny because {}'
 
 
@@ -194,7 +194,8 @@ def test_expression_has_its_value(block: Block, expression: str, value: str) -> 
 
 def value_of(page: str, expression: str, expected: str) -> str:
     vocabulary, world = only("policy vocabulary", page).text, only("policy world", page).text
-    rule, step = _PROBE.format(expression), _STEP.format(_REASONS.get(expected, "denied"))
+    rule = _PROBE.format(expression, "trusting context.columns" if "columns" in expression else "")
+    step = _STEP.format(_REASONS.get(expected, "denied"))
     try:
         bundle = compiled(vocabulary, rule, f'test "probe" {{\n{world}\n{step}\n}}')
     except PolicyErrors as errors:

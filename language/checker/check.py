@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from language import typed as t
 from language.checker.base import EXPANDED_NODES_MAX
 from language.checker.declare import declare
-from language.checker.escape import Escape, check_escapes, escapes_of
+from language.checker.escape import Escape, check_escapes, check_own_escapes, escapes_of
 from language.checker.expressions import ExpressionChecker
 from language.checker.lints import lint, lint_rule
 from language.checker.report import Report
@@ -21,7 +21,9 @@ from language.checker.routes import RouteChecker
 from language.checker.rules import RuleChecker
 from language.checker.silences import silence
 from language.checker.tests import TestChecker
+from language.checker.trust import check_trust
 from language.diagnostics import Diagnostic
+from language.source import TEST_SUFFIX
 from language.syntax import nodes as n
 from language.testing.cases import PolicyTest
 from language.vocabulary import Vocabulary
@@ -62,6 +64,7 @@ class Checker:
         modules = tuple(sorted(modules, key=lambda m: m.source.path))
         report = Report()
         _check_pins(modules, report)
+        _check_test_files(modules, report)
         vocabulary = declare(modules, report)
         used: set[str] = set()
         definitions = self._definitions(modules, vocabulary, report, used)
@@ -183,6 +186,8 @@ def _check_rule(
     if not report.has_errors:
         lint_rule(rule, report)
         escapes = escapes_of(rule)
+    check_trust(node, rule, escapes, report)
+    check_own_escapes(rule, escapes, report)
     return _CheckedRule(rule, tuple(report.diagnostics), frozenset(expressions.used), expressions.expanded, escapes)
 
 
@@ -200,6 +205,17 @@ def _check_pins(modules: tuple[n.Module, ...], report: Report) -> None:
         module = unpinned[0]
         hint = "start the file with `language 1`, so that it means the same for ever"
         report.say("missing_pin", "no file says which version of the language it is in", module.statements[0].span, hint)
+
+
+def _check_test_files(modules: tuple[n.Module, ...], report: Report) -> None:
+    """Nothing that a file of tests says is in force, so a rule there would be tested and not enforced."""
+    for module in modules:
+        if module.source.is_tests:
+            for node in module.statements:
+                if not isinstance(node, n.Test):
+                    hint = f"move it to a file whose name does not end in `{TEST_SUFFIX}`"
+                    message = "a file of tests holds nothing but tests; a decision point serves without it"
+                    report.say("not_a_test", message, node.span, hint)
 
 
 def _rule_names(modules: tuple[n.Module, ...], report: Report) -> dict[str, dict[str, str]]:

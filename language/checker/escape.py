@@ -1,7 +1,8 @@
 """Law L7: no deny can be escaped by withholding evidence.
 
-A deny is escapable when some part of it turns false because something optional or claimed is absent. Leaving out a
-whole piece of evidence (the user, the task, a proof) is an escape only where an allow is left that does not need it.
+A deny is escapable when some part of it turns false because something is left out: an optional value, the parents of a
+claimed entity, the elements of a claimed set. Leaving out a whole piece of evidence (the user, the task, the workload, a
+proof) is an escape only where an allow is left that does not need it. One thing that can be left out is one error.
 """
 
 from __future__ import annotations
@@ -10,179 +11,112 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from language import typed as t
-from language.checker.narrow import path_of
 from language.checker.report import Report
-from language.source import Span
-from language.types import MapType, SetType
-
-_EVIDENCE = ("user", "task", "proof", "workload")
+from language.checker.withheld import EVIDENCE, Places, Withheld, Without, withheld
 
 Pair = tuple[str, str]
 
 
 class Escape(NamedTuple):
-    """A part of a deny that turns it false when something is left out: the path, or the kind of evidence."""
+    """A part of a deny that turns it false when something is left out."""
 
     pair: Pair
     expr: t.TypedExpr
-    evidence: str
+    by: Withheld
 
 
 def escapes_of(rule: t.Rule) -> tuple[Escape, ...]:
     """Every way to make a deny false by leaving something out; a matter of the rule alone."""
     if rule.effect != "deny" or any(name == "escapable" for name, _ in rule.annotations):
         return ()
-    return tuple(
-        Escape(pair, expr, evidence)
-        for pair, instances in rule.instances.items()
-        for instance in instances
-        for conjunct in instance.conjuncts
-        if conjunct.clause != "who"  # the caller's own identity cannot be left out
-        for expr, evidence in _falsified(conjunct.expr, positive=True)
-    )
+    known: dict[int, list[tuple[t.TypedExpr, Withheld]]] = {}  # conditions are shared by what a rule can meet
+    found: list[Escape] = []
+    for pair, instances in rule.instances.items():
+        for conjunct in (c for instance in instances for c in instance.conjuncts):
+            if id(conjunct) not in known:
+                known[id(conjunct)] = _turning(conjunct.expr)
+            found += [Escape(pair, *each) for each in known[id(conjunct)]]
+    return tuple(found)
+
+
+def _turning(expr: t.TypedExpr) -> list[tuple[t.TypedExpr, Withheld]]:
+    asked = dict.fromkeys(withheld(expr))
+    places = Places(expr) if asked else None
+    return [(part, by) for by in asked for part in Without(by, places).turns(expr, False)]
+
+
+def check_own_escapes(rule: t.Rule, escapes: Iterable[Escape], report: Report) -> None:
+    """The escapes in which no other rule has a part."""
+    said: list[Withheld] = []
+    for escape in sorted(escapes, key=lambda e: (e.by.kind == "elements", len(e.by.path), e.expr.span.start)):
+        if escape.by.kind not in EVIDENCE and not any(_is_same_cause(above, escape.by) for above in said):
+            said.append(escape.by)
+            _say(rule, escape, None, report)
+    if any(name == "escapable" and not (why or "").strip() for name, why in rule.annotations):
+        report.say("escapable_without_reason", '`@escapable` says why: `@escapable("…")`', rule.span)
+
+
+def _is_same_cause(said: Withheld, by: Withheld) -> bool:
+    """What is inside of a thing goes with it, and a set or map with what was looked for in it."""
+    if "parents" in (said.kind, by.kind):
+        return said == by
+    shared = min(len(said.path), len(by.path))
+    return by.path[:shared] == said.path[:shared]
 
 
 def check_escapes(rules: Iterable[tuple[t.Rule, tuple[Escape, ...]]], report: Report) -> None:
+    """The escapes by a whole piece of evidence, which an allow that does without it makes possible."""
     rules = tuple(rules)
     allows = _Allows([rule for rule, _ in rules if rule.effect == "allow"])
     for rule, escapes in rules:
-        said: set[tuple[Span, str]] = set()
+        said: set[str] = set()
         for escape in escapes:
-            key = (escape.expr.span, escape.evidence)
-            if key in said:
+            if escape.by.kind not in EVIDENCE or escape.by.kind in said:
                 continue
-            other = allows.without(escape) if escape.evidence in _EVIDENCE else None
-            if escape.evidence in _EVIDENCE and other is None:
-                continue
-            said.add(key)
-            _say(rule, escape.expr, escape.evidence, other, report)
-        for name, why in rule.annotations:
-            if name == "escapable" and not (why or "").strip():
-                report.say("escapable_without_reason", '`@escapable` says why: `@escapable("…")`', rule.span)
+            other = allows.without(escape.pair, escape.by)
+            if other is not None:
+                said.add(escape.by.kind)
+                _say(rule, escape, other, report)
 
 
 class _Allows:
-    """Which allow is left, for an action and type, to a caller who leaves a kind of evidence out."""
+    """Which allow is left, for an action and type, to a caller who leaves a piece of evidence out."""
 
     def __init__(self, rules: list[t.Rule]) -> None:
-        self._without: dict[tuple[Pair, str], str] = {}
-        self._proofs: dict[Pair, dict[frozenset[str], str]] = {}
+        self._rules: dict[Pair, list[tuple[str, t.Instance]]] = {}
         for rule in rules:
             for pair, instances in rule.instances.items():
-                for instance in instances:
-                    self._note(pair, instance, rule.short_name)
+                self._rules.setdefault(pair, []).extend((rule.short_name, instance) for instance in instances)
+        self._found: dict[tuple[Pair, Withheld], str | None] = {}
 
-    def _note(self, pair: Pair, instance: t.Instance, name: str) -> None:
-        needs = {
-            "user": instance.user_type is not None,
-            "task": instance.task_kind is not None,
-            "workload": any(c.clause == "who" for c in instance.conjuncts),
-        }
-        for evidence, needed in needs.items():
-            if not needed:
-                self._without.setdefault((pair, evidence), name)
-        self._proofs.setdefault(pair, {}).setdefault(instance.proofs, name)
-
-    def without(self, escape: Escape) -> str | None:
-        if escape.evidence != "proof":
-            return self._without.get((escape.pair, escape.evidence))
-        fact = _fact(escape.expr)
-        return next((n for proofs, n in self._proofs.get(escape.pair, {}).items() if fact not in proofs), None)
+    def without(self, pair: Pair, by: Withheld) -> str | None:
+        if (pair, by) not in self._found:
+            worth = Without(by).worth
+            left = (name for name, i in self._rules.get(pair, ()) if all(worth(c.expr) is not False for c in i.conjuncts))
+            self._found[pair, by] = next(left, None)
+        return self._found[pair, by]
 
 
-def _say(rule: t.Rule, expr: t.TypedExpr, evidence: str, other: str | None, report: Report) -> None:
-    message = f"`{rule.short_name}` is escaped by leaving out {_named(evidence, expr)}"
+def _say(rule: t.Rule, escape: Escape, other: str | None, report: Report) -> None:
+    message = f"`{rule.short_name}` is escaped by leaving out {_named(escape)}"
     if other is not None:
         message += f"; `{other}` would still allow"
     hint = 'write the exemption positively, with `unless`, or say `@escapable("why")`'
-    report.say("escapable_deny", message, expr.span, hint)
+    if escape.by.kind == "elements":
+        hint = f'say what an empty set means, with `{escape.by.label}.is_empty()`, or say `@escapable("why")`'
+    report.say("escapable_deny", message, escape.expr.span, hint)
 
 
-def _named(evidence: str, expr: t.TypedExpr) -> str:
-    match evidence:
-        case "user":
-            return "the user"
-        case "task":
-            return "the task"
-        case "proof":
-            return "the proof"
-        case "workload":
-            return "the workload"
+def _named(escape: Escape) -> str:
+    by = escape.by
+    match by.kind:
+        case "parents":
+            return f"the parents of `{by.label}`"
+        case "elements":
+            return f"all of `{by.label}`"
+        case "optional" if by.path[0].startswith("$"):
+            return f"`{by.path[-1] if len(by.path) > 1 else escape.expr.span.text}`"
+        case "optional":
+            return f"an entry of `{by.label}`" if by.path[-1].startswith("[") else f"`{by.label}`"
         case _:
-            return f"`{evidence}`"
-
-
-def _fact(expr: t.TypedExpr) -> str | None:
-    match expr:
-        case t.Member(t.Constant(value), _) | t.SetCall("contains", _, t.Constant(value)):
-            return str(value)
-        case _:
-            return None
-
-
-def _falsified(expr: t.TypedExpr, *, positive: bool) -> list[tuple[t.TypedExpr, str]]:
-    """The parts that make the whole false when something is absent: each with the path or kind of evidence."""
-    match expr:
-        case t.And(items) | t.Or(items):
-            return [found for item in items for found in _falsified(item, positive=positive)]
-        case t.Not(item):
-            return _falsified(item, positive=not positive)
-        case t.Quantified(kind, _, over, body):
-            counts = (kind == "any") == positive
-            return (
-                _claims(expr, over.claimed if counts else frozenset()) + _hidden(over) + _falsified(body, positive=positive)
-            )
-    found = _evidence_of(expr)
-    if found is not None:
-        return [(expr, found)] if positive else []
-    claims = _claims(expr, expr.claimed if positive else _emptied(expr))
-    return claims + [found for child in t.children(expr) for found in _hidden(child)]
-
-
-def _emptied(expr: t.TypedExpr) -> frozenset[str]:
-    """Claims that make a condition true by leaving elements out of what is claimed: a set may be sent empty."""
-    match expr:
-        case t.SetCall("is_empty", of):
-            return of.claimed
-        case t.SetCall("contains_all", _, argument) if argument is not None:
-            return argument.claimed
-        case t.Compare(_, left, right) if isinstance(left.type, SetType | MapType):
-            return left.claimed | right.claimed
-        case _:
-            return frozenset()
-
-
-def _claims(expr: t.TypedExpr, paths: frozenset[str]) -> list[tuple[t.TypedExpr, str]]:
-    return [(expr, path) for path in sorted(paths)]
-
-
-def _evidence_of(expr: t.TypedExpr) -> str | None:
-    """What a condition asks for, when it asks whether something was shown at all."""
-    match expr:
-        case t.IsUser():
-            return "user"
-        case t.IsTask():
-            return "task"
-        case t.HasWorkload():
-            return "workload"
-        case t.Member(_, t.Root("proof")) | t.SetCall("contains", t.Root("proof")):
-            return "proof"
-        case t.IsPresent(of) | t.HasKey(of):
-            return _path(of)
-        case _:
-            return None
-
-
-def _hidden(expr: t.TypedExpr) -> list[tuple[t.TypedExpr, str]]:
-    """Evidence inside an operand, where a comparison may turn its truth either way: taken for the worse."""
-    found: list[tuple[t.TypedExpr, str]] = []
-    for each in t.walk(expr):
-        evidence = "proof" if isinstance(each, t.Root) and each.name == "proof" else _evidence_of(each)
-        if evidence is not None:
-            found.append((each, evidence))
-    return found
-
-
-def _path(expr: t.TypedExpr) -> str:
-    path = path_of(expr)
-    return ".".join(path) if path else expr.span.text
+            return f"the {by.kind}"

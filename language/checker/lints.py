@@ -7,7 +7,9 @@ import unicodedata
 from collections.abc import Mapping
 
 from language import typed as t
+from language.checker.narrow import path_of
 from language.checker.report import Report
+from language.checker.withheld import Withheld, Without
 from language.source import Span
 from language.syntax import nodes as n
 from language.types import EntityType, EnumType, RecordType, SetType, Type
@@ -39,6 +41,44 @@ def lint_rule(rule: t.Rule, report: Report) -> None:
         hint = "add `proof key`, so that the grant is of use only with its key"
         message = f"`{rule.short_name}` takes a grant from whoever bears it"
         report.say("bearer_accepted", message, rule.span, hint)
+    if rule.effect == "allow":
+        _lint_empty_sets(instances, report)
+
+
+def _lint_empty_sets(instances: list[t.Instance], report: Report) -> None:
+    """An allow narrows what may be asked for, and a set with nothing in it passes; many read such a set as everything."""
+    seen: set[tuple[int, ...]] = set()
+    said: set[str] = set()
+    for conjuncts in (i.conjuncts for i in instances):
+        marks = tuple(map(id, conjuncts))  # conditions are shared by what a rule can meet
+        if marks in seen:
+            continue
+        seen.add(marks)
+        for empty in _sets_sent_empty([e for c in conjuncts for e in t.walk(c.expr)]):
+            without = Without(empty)
+            if empty.label in said or any(without.worth(c.expr) is False for c in conjuncts):
+                continue
+            for part in (part for c in conjuncts for part in without.turns(c.expr, True)):
+                if _is_for_all(part) and empty.label not in said:
+                    said.add(empty.label)
+                    hint = f"say `not {empty.label}.is_empty()` as well, or silence this with the reason"
+                    report.say("empty_set_passes", f"an empty `{empty.label}` passes here", part.span, hint)
+
+
+def _sets_sent_empty(parts: list[t.TypedExpr]) -> list[Withheld]:
+    """The sets that the caller says, and those that may be absent, of which nobody knows what no element would mean."""
+    optional = {path_of(e.of) for e in parts if isinstance(e, t.IsPresent)}
+    sets = [e for e in parts if isinstance(e, t.FieldOf | t.AttributeOf) and isinstance(e.type, SetType)]
+    paths = {path: e for e in sets if (path := path_of(e)) is not None}
+    return [Withheld("elements", path) for path, e in paths.items() if e.claimed or path in optional]
+
+
+def _is_for_all(expr: t.TypedExpr) -> bool:
+    match expr:
+        case t.SetCall(method):
+            return method == "contains_all"
+        case _:
+            return isinstance(expr, t.Quantified)
 
 
 def _lint_twins(modules: tuple[n.Module, ...], report: Report) -> None:

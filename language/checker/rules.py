@@ -58,7 +58,7 @@ class RuleChecker:
         heads = self._heads(node, clauses)
         pairs = self._pairs(node, clauses, heads)
         instances = self._instances(node, heads, pairs)
-        self._check_trust(node, clauses, instances)
+        self._check_locations(node, instances)
         because = clauses.get("because")
         return t.Rule(
             name,
@@ -77,9 +77,6 @@ class RuleChecker:
     def _demand_clauses(self, node: n.Rule, clauses: dict[str, n.Clause]) -> None:
         """An allow spells out its breadth; in a deny an omitted clause means everything."""
         if node.effect == "deny":
-            if "trusting" in clauses:
-                hint = "only an `allow` can trust too much"
-                self.report.say("trusting_in_deny", "a `deny` trusts nothing", clauses["trusting"].span, hint)
             return
         for word, hint in (("do", "`do any` is every action"), ("on", "`on any` is every resource")):
             if word not in clauses:
@@ -259,29 +256,10 @@ class RuleChecker:
                     found.append(t.Conjunct(node.clause, bound, expression.span))
         return tuple(found)
 
-    # ---- trust
+    # ---- location
 
-    def _check_trust(
-        self, node: n.Rule, clauses: dict[str, n.Clause], instances: dict[tuple[str, str], tuple[t.Instance, ...]]
-    ) -> None:
-        """Law L9: an allow that depends on claimed values lists exactly those paths after `trusting`."""
-        if node.effect == "deny":
-            return
-        claimed = {
-            path: conjunct.expr.span
-            for found in instances.values()
-            for instance in found
-            for conjunct in instance.conjuncts
-            for path in conjunct.expr.claimed
-        }
-        trusting = clauses.get("trusting")
-        trusted = {str(p): p.span for p in trusting.paths} if isinstance(trusting, n.Trusting) else {}
-        for path in sorted(claimed.keys() - trusted.keys()):
-            hint = f"say `trusting {', '.join(sorted(claimed))}` if that is meant"
-            self.report.say("untrusted_claim", f"`{path}` is only claimed by the caller", claimed[path], hint)
-        for path in sorted(trusted.keys() - claimed.keys()):
-            self.report.say("needless_trust", f"nothing here depends on `{path}` being claimed", trusted[path])
-        if "location" in node.span.text:
+    def _check_locations(self, node: n.Rule, instances: dict[tuple[str, str], tuple[t.Instance, ...]]) -> None:
+        if node.effect == "allow" and "location" in node.span.text:
             for found in instances.values():
                 for instance in found:
                     self._check_location(node, instance)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pdp.testing.collect import PolicyFile, PolicySets
     from pdp.testing.tasks import TaskOpener
 
-TEST_SUFFIX = "_test.policy"  # as pdp.store.files has it, which is not imported here
+TEST_SUFFIX = "_test.policy"  # as `language` has it, which is not imported here
 DEFAULT_FOLDER = "policies"  # where `pdp init` puts a set
 
 _told_key = pytest.StashKey[Path | None]()

@@ -9,12 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
-from language import Diagnostic, PolicyErrors, Source
+from language import TEST_SUFFIX, Diagnostic, PolicyErrors, Source
 from pdp.errors import PdpError
 from pdp.store.regular_file import read_regular
 
 POLICY_SUFFIX = ".policy"
-TEST_SUFFIX = "_test.policy"
 POLICY_BYTES_MAX = 3 * 1024 * 1024
 DATA_FOLDER = "data"
 DATA_SUFFIXES = (".json", ".ndjson", ".yaml", ".yml")
@@ -40,19 +39,25 @@ def digest_of(contents: Iterable[tuple[Path, bytes]]) -> str:
 
 def find_files(path: Path, *, with_tests: bool) -> PolicyFiles:
     """Every policy below a folder and every file in a folder `data`; or the one file, with the data beside it. A file that
-    is nearly one of them is an error, since a rule in it that forbids would be skipped in silence."""
+    is nearly one of them is an error, since a rule in it that forbids would be skipped in silence.
+
+    Without tests it is what is served: nothing that a file of tests says is in force.
+    """
     if not os.path.exists(path):
         raise PdpError("invalid_file", f"there is no `{path}`")
     if path.is_file():
+        if path.name.endswith(TEST_SUFFIX) and not with_tests:
+            raise PdpError("invalid_file", f"`{path}` is a file of tests, and a decision point serves none")
         data = path.parent / DATA_FOLDER
         return PolicyFiles((path,), tuple(_data_files(path.parent, find_folders(data))) if data.is_dir() else ())
     folders = list(find_folders(path))
     policies = [file for here, files in folders for file in _named(here, files, (POLICY_SUFFIX,))]
     data_files = tuple(_data_files(path, folders))
-    if not policies:
-        raise PdpError("invalid_file", f"there is no policy below `{path}`: no file ends in `{POLICY_SUFFIX}`")
     if not with_tests:
         policies = [p for p in policies if not p.name.endswith(TEST_SUFFIX)]
+    if not policies:
+        but = "" if with_tests else f" and not in `{TEST_SUFFIX}`"
+        raise PdpError("invalid_file", f"there is no policy below `{path}`: no file ends in `{POLICY_SUFFIX}`{but}")
     return PolicyFiles(tuple(policies), data_files)
 
 

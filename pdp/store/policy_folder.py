@@ -14,6 +14,8 @@ from language import (
     Directory,
     DirectoryError,
     EntityData,
+    PolicyErrors,
+    PolicyTest,
     RowData,
     Source,
     TestResult,
@@ -28,6 +30,7 @@ READINGS_MAX = 5
 
 Key = tuple[str, str]
 RowName = tuple[str, tuple[Key, ...]]
+Texts = tuple[tuple[str, str], ...]  # of each file its path and what names its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Read:
     """What stands on disk now. `data` is None when its files are those of the last reading."""
 
     bundle: Bundle
-    texts: tuple[tuple[str, str], ...]
+    texts: Texts
     data: DataSet | None
     data_digest: str
 
@@ -61,13 +64,17 @@ class Told:
 
 
 class PolicyFolder:
-    """Reads; whoever holds the engine puts what was read into force, or does not."""
+    """Reads; whoever holds the engine puts what was read into force, or does not.
+
+    Files of tests are no part of what is served, nor of its name. Where tests are run, they run on what is to be served.
+    """
 
     def __init__(self, path: Path, *, run_tests: bool, demand_rules: bool = False) -> None:
         self.path = path
         self._run_tests, self._demand_rules = run_tests, demand_rules
         self._compiler = Compiler()
-        self._texts: tuple[tuple[str, str], ...] = ()
+        self._texts: Texts = ()
+        self._tested: Texts = ()  # what was last read whose tests passed, with the tests
         self._bundle: Bundle | None = None
         self._data_digest = ""
         self._told = Told({}, {})
@@ -95,20 +102,32 @@ class PolicyFolder:
         raise PdpError("invalid_file", f"`{self.path}` changes while it is read, {READINGS_MAX} times in a row")
 
     def _understand(self, sources: tuple[Source, ...], contents: list[tuple[Path, bytes]]) -> Read:
-        texts = tuple(sorted((s.path, s.digest) for s in sources))
-        bundle = self._bundle if self._bundle is not None and texts == self._texts else self._compile(sources)
+        served = tuple(s for s in sources if not s.is_tests)
+        if not served:
+            raise PdpError("invalid_file", f"there is nothing but tests at `{self.path}`, and a decision point serves none")
+        tests = self._tests(sources)
+        texts = _texts(served)
+        bundle = self._bundle if self._bundle is not None and texts == self._texts else self._compile(served)
+        if tests is not None:
+            _run(bundle, tests)
+            self._tested = _texts(sources)
         digest = digest_of(contents)
         same = self._bundle is not None and digest == self._data_digest
         return Read(bundle, texts, None if same else read_contents(contents), digest)
 
-    def _compile(self, sources: tuple[Source, ...]) -> Bundle:
-        bundle = self._compiler.compile(sources)
+    def _tests(self, sources: tuple[Source, ...]) -> tuple[PolicyTest, ...] | None:
+        """The tests to run, or None where these very texts have passed; PolicyErrors when any file is not fit."""
+        if not self._run_tests or _texts(sources) == self._tested:
+            return None
+        checked, diagnostics = self._compiler.check(sources)
+        if any(d.is_error for d in diagnostics):
+            raise PolicyErrors(diagnostics)
+        return checked.tests
+
+    def _compile(self, served: tuple[Source, ...]) -> Bundle:
+        bundle = self._compiler.compile(served)
         if self._demand_rules and not bundle.program.rules:
             raise PdpError("no_rules", f"there is no rule in `{self.path}`: everything would be denied")
-        if self._run_tests:
-            failing = [r for r in (run_test(bundle, test, test_ways()) for test in bundle.tests) if not r.passed]
-            if failing:
-                raise PdpError("failing_tests", _failures(failing))
         return bundle
 
     def apply(self, read: Read, directory: Directory | None) -> Directory:
@@ -133,7 +152,17 @@ class PolicyFolder:
         return held
 
 
-def _name(texts: tuple[tuple[str, str], ...], data_digest: str) -> str:
+def _texts(sources: tuple[Source, ...]) -> Texts:
+    return tuple(sorted((s.path, s.digest) for s in sources))
+
+
+def _run(bundle: Bundle, tests: tuple[PolicyTest, ...]) -> None:
+    failing = [r for r in (run_test(bundle, test, test_ways()) for test in tests) if not r.passed]
+    if failing:
+        raise PdpError("failing_tests", _failures(failing))
+
+
+def _name(texts: Texts, data_digest: str) -> str:
     return blake2b(repr((texts, data_digest)).encode(), digest_size=16).hexdigest()
 
 

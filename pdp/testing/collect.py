@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from language import Bundle, Compiler, PolicyErrors, PolicyTest, Source, TestResult, printable, render, run_test
+from language import (
+    TEST_SUFFIX,
+    Bundle,
+    Compiler,
+    PolicyErrors,
+    PolicyTest,
+    Source,
+    TestResult,
+    printable,
+    render,
+    run_test,
+)
 from pdp.cli.report import counted, results_text
 from pdp.engine.ways import test_ways
 from pdp.errors import PdpError
-from pdp.store.files import POLICY_SUFFIX, TEST_SUFFIX, find_files, read_sources
+from pdp.store.files import POLICY_SUFFIX, find_files, read_sources
 
 
 class PolicySets:

@@ -62,7 +62,7 @@ def make_world(random: Random, rules: int = 6) -> World:
 
 
 def compile_world(text: str) -> Bundle:
-    """Compiles, adding what an author would add when told: `trusting` for each claim that an allow leans on."""
+    """Compiles, adding what an author would add when told: `trusting` for each claim that a rule leans on."""
     for _ in range(4):
         try:
             return Compiler().compile([Source("generated.policy", text)])
@@ -75,7 +75,7 @@ def compile_world(text: str) -> Bundle:
                     raise
                 path = re.match(r"`([^`]+)`", d.message)
                 assert path
-                start = text.rindex("\nallow ", 0, d.span.start)
+                start = max(text.rfind(f"\n{effect} ", 0, d.span.start) for effect in ("allow", "deny"))
                 wanted.setdefault(text.index("{", start) + 1, set()).add(path[1])
             if not wanted:
                 raise

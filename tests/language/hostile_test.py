@@ -163,7 +163,7 @@ def rule(clauses: str, effect: str = "allow", head: str = "for User\n do read\n 
         (BASE + "@escapable\ndeny d { when resource has note }\n", "escapable_without_reason"),
         (BASE + '@escapable("a comment is no secret")\ndeny d { when resource has note }\n', ""),
         (BASE + "deny d { when context has s and context.s.contains(1) }\n", "escapable_deny"),
-        (BASE + "deny d { when resource.owner.level > 1\n trusting context.n }\n", "trusting_in_deny"),
+        (BASE + "deny d { when resource.owner.level > 1\n trusting context.n }\n", "needless_trust"),
         (rule("") + "allow r { for User\n do read\n on Doc\n when false }\n", "duplicate_rule"),
         ('test "t" { }', "test_without_check"),
         (BASE + 'test "t" { at 0s read on Dok "x"\n at 0s read on Doc "x" }', "action_not_on_type"),

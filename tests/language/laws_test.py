@@ -175,7 +175,7 @@ def test_order_and_files_mean_nothing(random: Random) -> None:
     world = make_world(random)
     text = compile_world(world.text()).sources[0].text
     bundle = compile_world(text)
-    statements = _statements(text)
+    statements = statements_of(text)
     random.shuffle(statements)
     cut = random.randint(0, len(statements))
     rules = [s for s in statements if "allow r" in s or "deny r" in s]
@@ -190,7 +190,7 @@ def test_order_and_files_mean_nothing(random: Random) -> None:
         assert (ours.outcome.rule, ours.until) == (theirs.outcome.rule, theirs.until)
 
 
-def _statements(text: str) -> list[str]:
+def statements_of(text: str) -> list[str]:
     module, _ = parse(Source("x", text))
     return [text[min([s.span.start, *(a.span.start for a in s.annotations)]) : s.span.end] for s in module.statements]
 
@@ -201,7 +201,7 @@ def test_a_rule_more_moves_answers_one_way(random: Random) -> None:
     """L1: another allow never takes an allow away; another deny never adds one."""
     world = make_world(random)
     text = compile_world(world.text()).sources[0].text
-    statements = _statements(text)
+    statements = statements_of(text)
     rules = [s for s in statements if s.startswith(("allow ", "@escapable"))]
     dropped = random.choice(rules)
     fewer = Compiler().compile([Source("g.policy", PREFIX + "\n".join(s for s in statements[1:] if s != dropped))])

@@ -166,30 +166,30 @@ def test_types_are_only_so_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deny", "escapes"),
+    ("deny", "code"),
     [
-        ("unless (all c in context.c: c in [\"id\"])", True),
-        ("unless [\"id\"].contains_all(context.c)", True),
-        ("unless context.c.is_empty()", True),
-        ("unless context.c == [\"id\"]", True),
-        ("unless context.c.contains(\"id\")", False),
-        ("unless context.c.overlaps([\"id\"])", False),
-        ("unless (any c in context.c: c == \"id\")", False),
-        ("when (workload has process and workload.process.kind == shell) == true", True),
-        ("when [true].contains(workload has process)", True),
-        ("when proof.contains(session)", True),
-        ("when (any p in proof: p == session)", True),
-        ("when proof == [key]", True),
-        ("when not proof.is_empty()", True),
-        ("unless proof.contains(session)", False),
-        ("when user is User", False),  # no allow is left to who leaves the user out
-        ("when workload has id and workload.id == spiffe://a/b", True),
+        ("unless (all c in context.c: c in [\"id\"])", "escapable_deny"),
+        ("unless [\"id\"].contains_all(context.c)", "escapable_deny"),
+        ("unless context.c.is_empty()", "escapable_deny"),
+        ("unless context.c == [\"id\"]", "untrusted_claim"),
+        ("unless context.c.contains(\"id\")", "untrusted_claim"),
+        ("unless context.c.overlaps([\"id\"])", "untrusted_claim"),
+        ("unless (any c in context.c: c == \"id\")", "untrusted_claim"),
+        ("when (workload has process and workload.process.kind == shell) == true", "escapable_deny"),
+        ("when [true].contains(workload has process)", "escapable_deny"),
+        ("when proof.contains(session)", "escapable_deny"),
+        ("when (any p in proof: p == session)", "escapable_deny"),
+        ("when proof == [key]", "escapable_deny"),
+        ("when not proof.is_empty()", "escapable_deny"),
+        ("unless proof.contains(session)", ""),
+        ("when user is User", ""),  # no allow is left to who leaves the user out
+        ("when workload has id and workload.id == spiffe://a/b", "escapable_deny"),
     ],
 )  # fmt: skip
-def test_no_spelling_of_a_deny_is_escaped(deny: str, escapes: bool) -> None:
+def test_no_spelling_of_a_deny_is_escaped(deny: str, code: str) -> None:
     text = "language 1\nentity User\nentity T\naction read on T { c: Set<String> claimed }\n"
     text += f"allow a {{ for User do read on T }}\ndeny d {{ do read on T {deny} }}"
-    assert codes(text) == ({"escapable_deny"} if escapes else set())
+    assert codes(text) == ({code} if code else set())
 
 
 def test_the_user_is_evidence_where_an_allow_needs_none() -> None:

@@ -45,7 +45,7 @@ deny personal {
   because "personal data is not for bob"
 }
 @escapable("tests")
-deny noted { do read on Table when context has note and context.note == "stop" }
+deny noted { do read on Table when context has note and context.note == "stop" trusting context.note }
 
 routes http "shop.example" {
   GET  /tables/{id}      -> read on Table(path.id) { tags: query.tag, note: header["x-note"] }

@@ -40,8 +40,8 @@ allow notes {{ for User do read on Note }}
 allow zero {{ for User do zero on Doc when context has n and context.n == 0 trusting context.n }}
 allow more {{ for User do more on Doc when context has n and context.n + 1 > 0 trusting context.n }}
 allow all {{ for User do unlessmore on Doc }}
-@escapable("whoever claims")
-deny some {{ do unlessmore on Doc when context has n and context.n + 1 < 0 }}
+@escapable("a caller may say nothing")
+deny some {{ do unlessmore on Doc when context has n and context.n + 1 < 0 trusting context.n }}
 allow tagged {{ for User do tagged on Doc when context has tags and context.tags.contains("admin") trusting context.tags }}
 allow bare {{ for User do bare on Doc when not (context has tags) and not (context has s) trusting context.s, context.tags }}
 allow inside {{ for User do tagged on Doc when context has ip and context.ip in cidr("10.0.0.0/8") trusting context.ip }}
