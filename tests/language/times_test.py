@@ -98,7 +98,7 @@ test "ended before it began" {{
 
 
 def test_policies_are_decided_at_the_ends_compiled_and_not() -> None:
-    bundle = Compiler().compile([Source("a_test.policy", POLICY)])
+    bundle = Compiler().compile([Source("a.policy", POLICY)])
     for test in bundle.tests:
         assert run_test(bundle, test).failures == ()
 
@@ -135,7 +135,7 @@ def test_the_last_year_is_like_that_of_four_centuries_before() -> None:
 def test_a_step_of_a_test_is_not_after_the_last_year() -> None:
     """A brother of D10: a step far away was an internal error of `pdp test`."""
     text = POLICY.replace("at 0s read", "at 500000w read", 1)
-    found = Compiler().check([Source("a_test.policy", text)])[1]
+    found = Compiler().check([Source("a.policy", text)])[1]
     assert ("bad_literal", "this step is after the year 9999") in [(d.code, d.message) for d in found]
 
 
