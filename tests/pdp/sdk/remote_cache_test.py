@@ -36,7 +36,7 @@ class Asker:
     def __init__(self, client: Any, run: Callable[[Any], Any]) -> None:
         self.client, self._run = client, run
         self.asked = 0
-        self._method, client._check = client._check, self._counted
+        self._method, client._call = client._call, self._counted
 
     def _counted(self, *args: Any, **more: Any) -> Any:
         self.asked += 1

@@ -1,0 +1,112 @@
+"""Over which connection a client asks, and when it moves to another one. Nothing here reads, waits or connects.
+
+One connection is in use. Another may be on trial, with a newer certificate; once it has proven itself, calls go over it. A
+connection that was left is closed when its last call has ended, so a move ends no call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from pdp.sdk.forks import make_anew_in_children
+from pdp.sdk.remote.channel import HEALTH, SERVICE
+from pdp.sdk.remote.own import Showing
+
+
+class Connection:
+    """A channel, what is shown on it, and how many use it."""
+
+    def __init__(self, channel: Any, showing: Showing | None) -> None:
+        self.channel, self.showing = channel, showing
+        self.methods = {name: channel.unary_unary(f"{SERVICE}/{name}") for name in ("Check", "CheckMany", "Explain")}
+        self.watch_epoch = channel.stream_stream(f"{SERVICE}/WatchEpoch")
+        self.health = channel.unary_unary(HEALTH)
+        self.users = 0
+        self.is_left = False
+        self._streams: list[Any] = []
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether our certificate has, by our clock."""
+        return self.showing is not None and self.showing.shown.not_after_us <= time.time_ns() // 1000
+
+    def ends_when_left(self, stream: Any) -> None:
+        """For a stream that has no end of its own: whoever reads it looks at `is_left`, and begins it anew elsewhere."""
+        self._streams.append(stream)
+        if self.is_left:
+            stream.cancel()
+
+    def leave(self) -> None:
+        self.is_left = True
+        for stream in tuple(self._streams):
+            stream.cancel()
+
+
+class Line:
+    """Safe to share between threads. `connect` makes a connection, and does not wait for it."""
+
+    def __init__(self, connect: Callable[[Showing | None], Connection]) -> None:
+        self._connect = connect
+        self._lock = Lock()
+        self._used: Connection | None = None
+        self._trial: Connection | None = None
+        self._left: list[Connection] = []
+        make_anew_in_children(self)
+
+    def begin_in_child(self) -> None:
+        """The calls of other threads stayed in the parent."""
+        self._lock = Lock()
+        for each in self.all():
+            each.users = 0
+
+    @property
+    def used(self) -> Connection | None:
+        return self._used
+
+    def take(self) -> Connection | None:
+        """The connection to ask over; it is given back when the call has ended."""
+        with self._lock:
+            if self._used is not None:
+                self._used.users += 1
+            return self._used
+
+    def give_back(self, connection: Connection) -> None:
+        with self._lock:
+            connection.users -= 1
+
+    def try_out(self, showing: Showing | None) -> Connection | None:
+        """A connection with this, if it is not what is shown already."""
+        with self._lock:
+            if self._trial is not None and self._trial.showing != showing:
+                self._left.append(self._trial)
+                self._trial = None
+            if self._used is not None and self._used.showing == showing:
+                return None
+            if self._trial is None:
+                self._trial = self._connect(showing)
+            return self._trial
+
+    def move(self, connection: Connection) -> bool:
+        """From now on calls go over this one, if it is still the one on trial."""
+        with self._lock:
+            if connection is not self._trial:
+                return False  # another thread was faster
+            before, self._used, self._trial = self._used, connection, None
+            if before is not None:
+                self._left.append(before)
+        if before is not None:
+            before.leave()
+        return True
+
+    def take_unused(self) -> list[Connection]:
+        """Those that were left and that nobody uses any more, to be closed."""
+        with self._lock:
+            unused = [each for each in self._left if not each.users]
+            self._left = [each for each in self._left if each.users]
+        return unused
+
+    def all(self) -> list[Connection]:
+        return [each for each in (self._used, self._trial, *self._left) if each is not None]
