@@ -30,6 +30,7 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment would see every question
     ("grpc.enable_retries", 0),  # what may be asked again is known here
     ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # gRPC waits up to two minutes, in which a new certificate would end
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]

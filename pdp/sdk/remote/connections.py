@@ -132,9 +132,9 @@ class Connections(_Followed):
         weakref.finalize(client, lambda: self._closing.set())
 
     def take(self, within_s: float) -> Connection:
+        found = self.line.take()
         if self.own is not None and self._thread is None:
             self._begin()
-        found = self.line.take()
         if found is None and self._there.wait(within_s):
             found = self.line.take()
         if found is None:

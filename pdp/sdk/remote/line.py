@@ -54,13 +54,14 @@ class Line:
         self._used: Connection | None = None
         self._trial: Connection | None = None
         self._left: list[Connection] = []
+        self._inherited: list[Connection] = []  # the parent's: not used here, and not closed under it
         make_anew_in_children(self)
 
     def begin_in_child(self) -> None:
-        """The calls of other threads stayed in the parent."""
+        """What a channel has of threads and sockets stayed with the parent; the next call makes another one."""
         self._lock = Lock()
-        for each in self.all():
-            each.users = 0
+        self._inherited += self.all()
+        self._trial, self._left = None, []
 
     @property
     def used(self) -> Connection | None:
@@ -69,9 +70,12 @@ class Line:
     def take(self) -> Connection | None:
         """The connection to ask over; it is given back when the call has ended."""
         with self._lock:
-            if self._used is not None:
-                self._used.users += 1
-            return self._used
+            used = self._used
+            if used is not None:
+                if self._inherited and used in self._inherited:
+                    used = self._used = self._connect(used.showing)
+                used.users += 1
+            return used
 
     def give_back(self, connection: Connection) -> None:
         with self._lock:
@@ -109,4 +113,5 @@ class Line:
         return unused
 
     def all(self) -> list[Connection]:
-        return [each for each in (self._used, self._trial, *self._left) if each is not None]
+        found = (self._used, self._trial, *self._left)
+        return [each for each in found if each is not None and each not in self._inherited]

@@ -1,18 +1,15 @@
-"""An SVID of seconds of life in files, replaced at half of it as an agent does; and callers that never stop asking."""
+"""An SVID in files, which is replaced as an agent does it; and callers that never stop asking."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pdp
+from tests.pdp.sdk.kinds import Kind
 from tests.pdp.server.world import Identities, now_us, wait_until
-
-LIFE_S = 4
 
 
 class Rotating:
@@ -21,7 +18,6 @@ class Rotating:
     def __init__(self, identities: Identities, spiffe_id: str, folder: str = "rotating") -> None:
         self._identities, self._id, self._folder = identities, spiffe_id, folder
         self.authorities = identities.folder / folder / "authorities.pem"
-        self.rotations = -1
         self.rotate()
         self.authorities.write_bytes(identities.domain.bundle_pem())
 
@@ -29,13 +25,14 @@ class Rotating:
     def tls(self) -> pdp.Tls:
         return pdp.Tls(self.certificate, self.key, self.authorities, "pdp")
 
-    def rotate(self, life_s: float = LIFE_S) -> None:
+    def rotate(self, life_s: float = 3600) -> None:
         self.certificate, self.key = self._identities.write(self._id, self._folder, life_s)
         self.ends_us = now_us() // 1_000_000 * 1_000_000 + int(life_s * 1e6)
-        self.rotations += 1
+        self._made_us = now_us()
 
     def wait_for_half(self) -> None:
-        wait_until(lambda: now_us() > self.ends_us - LIFE_S * 500_000, "half of its life is over")
+        half_us = (self.ends_us - self._made_us) // 2
+        wait_until(lambda: now_us() > self.ends_us - half_us, "half of its life is over")
 
     def wait_for_end(self) -> None:
         wait_until(lambda: now_us() > self.ends_us + 200_000, "it has ended")
@@ -68,14 +65,16 @@ def ended(ask: Callable[[], pdp.Decision]) -> str:
 
 
 @contextmanager
-def asking_from_threads(client: pdp.Client, request: pdp.Request, count: int = 3) -> Iterator[Asked]:
+def asking(kind: Kind, request: pdp.Request, count: int = 3) -> Iterator[Asked]:
+    """Several callers that ask one client until the block ends."""
+    client, run = kind
     asked = Asked()
 
-    def run() -> None:
+    def one() -> None:
         while asked.goes_on:
-            asked.note(ended(lambda: client.check(request, timeout_s=10)))
+            asked.note(ended(lambda: run(client.check(request, timeout_s=10))))
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
+    threads = [threading.Thread(target=one) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
@@ -86,48 +85,6 @@ def asking_from_threads(client: pdp.Client, request: pdp.Request, count: int = 3
             thread.join()
 
 
-@contextmanager
-def asking_from_tasks(make: Callable[[], pdp.AsyncClient], request: pdp.Request, count: int = 3) -> Iterator[Asked]:
-    asked = Asked()
-
-    async def one(client: pdp.AsyncClient) -> None:
-        while asked.goes_on:
-            try:
-                decision = await client.check(request, timeout_s=10)
-                asked.note("allowed" if decision.allowed else "denied")
-            except pdp.PdpError as error:
-                asked.note(str(error))
-
-    async def run() -> None:
-        async with make() as client:
-            await asyncio.gather(*(one(client) for _ in range(count)))
-
-    failed: list[BaseException] = []
-
-    def thread_main() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:  # noqa: BLE001  # for the test to see
-            failed.append(error)
-
-    thread = threading.Thread(target=thread_main)
-    thread.start()
-    try:
-        yield asked
-    finally:
-        asked.stop()
-        thread.join()
-    assert not failed, failed
-
-
 def pdp_threads() -> set[str]:
     """The threads of this library's clients."""
     return {t.name for t in threading.enumerate() if t.name.startswith(("pdp-watch", "pdp-own", "workload-api"))}
-
-
-def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """In one step, as it should be done."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    beside.chmod(mode)
-    beside.replace(path)
