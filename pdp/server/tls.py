@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pdp.errors import PdpError
 from pdp.identity import Refused, Side, TrustStore, verify_x509_svid
-from pdp.store.own_certificate import UNREADABLE, Shown, read_pair, shown_of
+from pdp.store.own_certificate import UNREADABLE, Shown, has_dns_name, read_pair, shown_of
 from pdp.store.trust.workload_messages import OwnSvid
 
 _log = logging.getLogger("pdp.server")
@@ -104,6 +104,10 @@ def port_credentials(
     except Refused as refused:
         raise PdpError("trust_unavailable", f"`{trust_domain}`: {refused}") from None
     last, failing = [name], [""]
+    if not has_dns_name(own.current().chain_pem):
+        _log.warning(
+            "our certificate has no DNS name: pdp.Client and the verbs of `pdp` cannot verify us; see docs/server.md"
+        )
 
     def fetch() -> object | None:
         """Asked at every new connection; None goes on with what there is. Who is let in wrongly meets the next check:
