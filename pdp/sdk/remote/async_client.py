@@ -48,6 +48,7 @@ class AsyncClient:
         self._clock = Clock().now
         self._closed = False
         self._connections = AsyncConnections(address, tls)
+        self._connections.belong_to(self)
         self._watching = AsyncWatching(self._connections, self._answers)
 
     async def check(

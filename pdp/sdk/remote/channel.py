@@ -71,6 +71,13 @@ def error_of(error: Any) -> PdpError:
     return PdpError(code, f"{told}: {error.details()}" if told else str(error.details()))
 
 
+def is_not_us(error: Any) -> bool:
+    """Whether the other side did not take who asks, before it looked at anything else; of a credential shown in a question
+    it says another code."""
+    told = dict(error.trailing_metadata() or ()).get("pdp-code")
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED and told == "unauthenticated"
+
+
 def final_error(first: Any, second: Any) -> Any:
     """What two attempts, or one, ended by. That the time was over while we tried again says less than why we had to."""
     return first if first is not None and second.code() is grpc.StatusCode.DEADLINE_EXCEEDED else second

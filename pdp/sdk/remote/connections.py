@@ -20,7 +20,7 @@ import grpc.aio
 from language import format_instant
 from pdp.errors import PdpError
 from pdp.sdk.forks import make_anew_in_children
-from pdp.sdk.remote.channel import check_address, error_of, may_be_asked_again, open_channel
+from pdp.sdk.remote.channel import check_address, error_of, is_not_us, may_be_asked_again, open_channel
 from pdp.sdk.remote.line import Connection, Line
 from pdp.sdk.remote.own import Own, Showing, Tls, own_of
 
@@ -61,7 +61,7 @@ class _Followed:
             self._problem = self._logged = ""
             return self.line.try_out(found)
         before, self._problem = self._problem, str(found)
-        if self._problem == before != self._logged:  # for a moment, files are half written
+        if self._problem == before != self._logged and self.line.used is not None:  # for a moment, files are half written
             _log.error("our certificate was not read again; what was shown before is shown on: %s", found)
             self._logged = before
         return None
@@ -75,17 +75,13 @@ class _Followed:
         return used is None or used.has_ended
 
     def _is_because_it_ended(self, connection: Connection, error: Any) -> bool:
-        """Whether a call ended so because our certificate did: by their clock, or by ours."""
-        if self.own is None:
-            return False
-        status = error.code()
-        return status is grpc.StatusCode.UNAUTHENTICATED or (status is grpc.StatusCode.UNAVAILABLE and connection.has_ended)
+        """Whether a call ended so because our certificate did, by their clock or by ours; and we have not moved since."""
+        is_down = error.code() is grpc.StatusCode.UNAVAILABLE and connection.has_ended
+        return self.own is not None and not connection.is_left and (is_down or is_not_us(error))
 
     def _may_be_asked_again(self, connection: Connection, error: Any, proof: str | None) -> bool:
-        """Over another connection, whatever is asked, if the other side did not take who asks: it has not looked at more."""
-        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-            return connection.is_left
-        return may_be_asked_again(error, proof)
+        """Over another connection that is whatever is asked, where this one was not taken: a proof was not looked at."""
+        return connection.is_left if is_not_us(error) else may_be_asked_again(error, proof)
 
     def refusal(self, connection: Connection, error: Any) -> PdpError:
         """What an ended call was."""
@@ -96,7 +92,12 @@ class _Followed:
         ended = format_instant(connection.showing.shown.not_after_us)
         return PdpError("certificate_ended", f"ours at {ended}; {self._problem or 'there is no newer one'}")
 
+    def _is_closed(self) -> bool:
+        raise NotImplementedError
+
     def nothing_to_show(self) -> PdpError:
+        if self._is_closed():
+            return PdpError("unreachable", "the client was closed")
         return PdpError("trust_unavailable", (self._problem or "no certificate of ours").removeprefix("trust_unavailable: "))
 
 
@@ -135,7 +136,7 @@ class Connections(_Followed):
         found = self.line.take()
         if self.own is not None and self._thread is None:
             self._begin()
-        if found is None and self._there.wait(within_s):
+        if found is None and not self._is_closed() and self._there.wait(within_s):
             found = self.line.take()
         if found is None:
             raise self.nothing_to_show()
@@ -145,7 +146,7 @@ class Connections(_Followed):
         self.line.give_back(connection)
 
     def may_ask_again(self, connection: Connection, error: Any, proof: str | None) -> bool:
-        if self._is_because_it_ended(connection, error) and not connection.is_left:
+        if self._is_because_it_ended(connection, error):
             self._move(self._read())
         return self._may_be_asked_again(connection, error, proof)
 
@@ -155,6 +156,9 @@ class Connections(_Followed):
             each.channel.close()
         if self._thread is not None:
             self._thread.join()
+
+    def _is_closed(self) -> bool:
+        return self._closing.is_set()
 
     def _begin(self) -> None:
         with self._starting:
@@ -217,7 +221,7 @@ class AsyncConnections(_Followed):
         if self.own is not None and self._task is None and not self._closed:
             self._task = asyncio.get_running_loop().create_task(self._follow())
         found = self.line.take()
-        if found is None:
+        if found is None and not self._closed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._there.wait(), within_s)
             found = self.line.take()
@@ -229,7 +233,7 @@ class AsyncConnections(_Followed):
         self.line.give_back(connection)
 
     async def may_ask_again(self, connection: Connection, error: Any, proof: str | None) -> bool:
-        if self._is_because_it_ended(connection, error) and not connection.is_left:
+        if self._is_because_it_ended(connection, error):
             self._move(await self._read())
         return self._may_be_asked_again(connection, error, proof)
 
@@ -240,8 +244,18 @@ class AsyncConnections(_Followed):
             await asyncio.gather(self._task, return_exceptions=True)
         for each in self.line.all():
             await each.channel.close()
-        if self._task is not None and self.own is not None:
-            await asyncio.to_thread(self.own.close)
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    def belong_to(self, client: object) -> None:
+        """The task ends when nobody has the client any more; so it must not know of it."""
+        weakref.finalize(client, self._forget)
+
+    def _forget(self) -> None:
+        if self._task is not None and not self._task.done():
+            with suppress(RuntimeError):  # the loop was closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     async def _read(self) -> Connection | None:
         """Files are read in a thread: a disk may hang, and the loop must not."""
@@ -252,12 +266,15 @@ class AsyncConnections(_Followed):
     async def _follow(self) -> None:
         assert self.own is not None
         self.own.open()
-        while True:
-            try:
-                await self._look()
-            except Exception:  # noqa: BLE001  # the edge: what is shown stays, and is looked at again
-                _log.exception("our certificate was not looked at")
-            await asyncio.sleep(LOOK_S)
+        try:
+            while True:
+                try:
+                    await self._look()
+                except Exception:  # noqa: BLE001  # the edge: what is shown stays, and is looked at again
+                    _log.exception("our certificate was not looked at")
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await asyncio.to_thread(self.own.close)  # it waits for threads
 
     async def _look(self) -> None:
         assert self.own is not None

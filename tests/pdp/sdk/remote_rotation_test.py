@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -323,3 +325,49 @@ def test_a_client_that_nobody_has_any_more_follows_no_more(files: Rotating, addr
     assert pdp_threads() == {"pdp-own"}
     del client
     wait_until(lambda: pdp_threads() == set(), "the thread has ended")
+
+
+def test_a_task_ends_with_its_client(files: Rotating, address: str) -> None:
+    async def run() -> None:
+        client = pdp.AsyncClient(address, tls=files.tls)
+        assert (await client.check(WRITE, timeout_s=10)).allowed
+        task = client._connections._task
+        assert task is not None
+        del client
+        gc.collect()
+        await asyncio.wait([task], timeout=15)
+        assert task.done()
+
+    asyncio.run(run())
+
+
+@both
+def test_a_client_that_is_closed_before_it_had_a_certificate(address: str, kind: Any, tmp_path: Path) -> None:
+    tls = pdp.Tls(server_name="pdp", workload_api=f"unix://{tmp_path}/nobody.sock")
+    with kind(address, tls=tls) as (client, run):
+        closed = client.close()
+        if closed is not None:
+            run(closed)
+        with pytest.raises(pdp.PdpError, match="unreachable"):
+            run(client.check(WRITE, timeout_s=10))
+
+
+@both
+@pytest.mark.parametrize("trust_domain", [DOMAIN, "nobody.test"])
+def test_a_server_of_another_domain_is_verified_by_its_bundle(
+    address: str, guarded: tuple[Running, Identities], kind: Any, tmp_path: Path, trust_domain: str
+) -> None:
+    """Federated: the agent tells the bundle of the server's domain beside ours."""
+    workloads = Workloads(tmp_path)
+    try:
+        workloads.tell(Identities(tmp_path, "ours.test"), guarded[1], spiffe_id="spiffe://ours.test/jobs/a")
+        tls = pdp.Tls(server_name="pdp", workload_api=workloads.socket, trust_domain=trust_domain)
+        with kind(address, tls=tls) as (client, run):
+            with pytest.raises(pdp.PdpError) as caught:  # the server's port is for its own domain
+                run(client.check(WRITE, timeout_s=2))
+            if trust_domain == DOMAIN:
+                assert connection(client).showing.authorities_pem == guarded[1].domain.bundle_pem()
+            else:
+                assert "no authorities of the server: no_bundle" in str(caught.value)
+    finally:
+        workloads.close()
