@@ -26,7 +26,7 @@ class Connection:
         self.health = channel.unary_unary(HEALTH)
         self.users = 0
         self.is_left = False
-        self._streams: list[Any] = []
+        self._stream: Any = None
 
     @property
     def has_ended(self) -> bool:
@@ -34,15 +34,15 @@ class Connection:
         return self.showing is not None and self.showing.shown.not_after_us <= time.time_ns() // 1000
 
     def ends_when_left(self, stream: Any) -> None:
-        """For a stream that has no end of its own: whoever reads it looks at `is_left`, and begins it anew elsewhere."""
-        self._streams.append(stream)
+        """For the stream of epochs, which has no end of its own: its reader looks at `is_left`, and begins it elsewhere."""
+        self._stream = stream
         if self.is_left:
             stream.cancel()
 
     def leave(self) -> None:
         self.is_left = True
-        for stream in tuple(self._streams):
-            stream.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
 
 
 class Line:

@@ -160,6 +160,8 @@ def own_of(tls: Any) -> Own:
 def _socket(told: str | bool) -> str:
     if isinstance(told, str):
         return told
+    if told is not True:
+        raise PdpError("invalid_argument", "tls: `workload_api` is a socket, or True")
     module = _workload_api()
     found: str | None = module.socket_from_environment()
     if found is None:

@@ -295,6 +295,23 @@ def test_whichever_process_answers(place: Place) -> None:
                 each.__exit__(None, None, None)
 
 
+def test_after_a_move_another_process_may_answer(place: Place) -> None:
+    """Finding S12: nothing of the process before is used once the stream is with another one."""
+    with several(config(place, workers=2), "tests.pdp.server.grants_worker") as server:
+        told = opened(place, server.address)
+        with asking_as(threaded, place, server.address) as asker:
+            for _ in range(3):
+                wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
+                before = asker.client._connections.line.used
+                place.identities.credentials(GATE)  # the files are other ones
+                wait_until(lambda before=before: asker.client._connections.line.used is not before, "it has moved")  # type: ignore[misc]
+                assert asker.ask(place, told.handle).allowed
+            wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
+            with place.calling(server.address, CI) as ci:
+                ci.grants("End", PDP.EndRequest(task=told.grant.task))
+            wait_until(lambda: asker.ask(place, told.handle).reason == "task_ended", "it is known")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_it_answers_as_one_does_that_keeps_nothing(place: Place, server: Running, seed: int) -> None:
     """Steps of change and of questions, by chance. Once the epoch of a step is known, both say the same of everything."""

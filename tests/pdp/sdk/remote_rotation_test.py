@@ -297,6 +297,8 @@ def test_the_socket_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
         ({"key": None}, "invalid_argument"),
         ({"workload_api": "unix:///agent.sock"}, "invalid_argument"),
         ({"trust_domain": DOMAIN}, "invalid_argument"),
+        ({"certificate": None, "key": None, "authorities": None, "workload_api": 5}, "invalid_argument"),
+        ({"certificate": None, "key": None, "authorities": None, "workload_api": ""}, "invalid_argument"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(files: Rotating, change: dict[str, Any], code: str) -> None:
