@@ -49,6 +49,8 @@ def read_file(path: Path, bytes_max: int = FILE_BYTES_MAX) -> bytes:
             found = file.read(bytes_max + 1)
     except OSError as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise PdpError("invalid_file", "a path with a NUL in it is none") from None
     if len(found) > bytes_max:
         raise PdpError("invalid_file", f"`{path}` is larger than {bytes_max} bytes")
     return found

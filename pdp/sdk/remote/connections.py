@@ -22,7 +22,7 @@ from pdp.errors import PdpError
 from pdp.sdk.forks import make_anew_in_children
 from pdp.sdk.remote.channel import check_address, error_of, is_not_us, may_be_asked_again, open_channel
 from pdp.sdk.remote.line import Connection, Line
-from pdp.sdk.remote.own import Own, Showing, Tls, own_of
+from pdp.sdk.remote.own import Own, Showing, Tls, Withdrawn, own_of
 
 LOOK_S = 0.5
 _TRIAL_S = 1.0
@@ -61,6 +61,9 @@ class _Followed:
             self._problem = self._logged = ""
             return self.line.try_out(found)
         before, self._problem = self._problem, str(found)
+        if isinstance(found, Withdrawn) and self.line.used is not None:
+            _log.error("nobody is asked any more: %s", found)
+            self.line.drop()
         if self._problem == before != self._logged and self.line.used is not None:  # for a moment, files are half written
             _log.error("our certificate was not read again; what was shown before is shown on: %s", found)
             self._logged = before
@@ -70,9 +73,13 @@ class _Followed:
         if connection is not None and self.line.move(connection) and connection.showing is not None:
             _log.info("calls show a certificate that ends at %s", format_instant(connection.showing.shown.not_after_us))
 
-    def _must_move(self) -> bool:
-        used = self.line.used
-        return used is None or used.has_ended
+    def _must_move(self, newest: Connection) -> bool:
+        """Also untaken: where the one in use has ended, or takes an authority that was withdrawn. A file that is half
+        written can look like that for a moment, so the newest is tried once before."""
+        used, showing = self.line.used, newest.showing
+        if used is None or used.has_ended or showing is None:
+            return True
+        return newest.was_tried and showing.withdraws_from(used.showing)
 
     def _is_because_it_ended(self, connection: Connection, error: Any) -> bool:
         """Whether a call ended so because our certificate did, by their clock or by ours; and we have not moved since."""
@@ -188,10 +195,14 @@ class Connections(_Followed):
         if self.line.used is None:
             self.own.wait(LOOK_S)
         newest = self._read()
-        if newest is not None and (self._must_move() or self._is_taken(newest)):
+        if newest is not None and (self._must_move(newest) or self._is_taken(newest)):
             self._move(newest)
+        if newest is not None:
+            newest.was_tried = True
         if self.line.used is not None:
             self._there.set()
+        else:
+            self._there.clear()
 
     def _read(self) -> Connection | None:
         assert self.own is not None
@@ -283,10 +294,14 @@ class AsyncConnections(_Followed):
         if self.line.used is None:
             await asyncio.to_thread(self.own.wait, LOOK_S)
         newest = await self._read()
-        if newest is not None and (self._must_move() or await self._is_taken(newest)):
+        if newest is not None and (self._must_move(newest) or await self._is_taken(newest)):
             self._move(newest)
+        if newest is not None:
+            newest.was_tried = True
         if self.line.used is not None:
             self._there.set()
+        else:
+            self._there.clear()
 
     async def _is_taken(self, connection: Connection) -> bool:
         try:

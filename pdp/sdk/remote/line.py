@@ -26,6 +26,7 @@ class Connection:
         self.health = channel.unary_unary(HEALTH)
         self.users = 0
         self.is_left = False
+        self.was_tried = False
         self._stream: Any = None
 
     @property
@@ -104,6 +105,15 @@ class Line:
         if before is not None:
             before.leave()
         return True
+
+    def drop(self) -> None:
+        """From now on there is no connection to ask over, until there is another one."""
+        with self._lock:
+            before, self._used = self._used, None
+            if before is not None:
+                self._left.append(before)
+        if before is not None:
+            before.leave()
 
     def take_unused(self) -> list[Connection]:
         """Those that were left and that nobody uses any more, to be closed."""

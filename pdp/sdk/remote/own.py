@@ -49,6 +49,17 @@ class Showing:
     shown: Shown
     authorities_pem: bytes
 
+    def withdraws_from(self, before: Showing | None) -> bool:
+        """Whether an authority that was taken before is not any more."""
+        return before is not None and not before._authorities() <= self._authorities()
+
+    def _authorities(self) -> set[bytes]:
+        return {each.public_bytes(Encoding.DER) for each in x509.load_pem_x509_certificates(self.authorities_pem)}
+
+
+class Withdrawn(PdpError):
+    """Nobody is trusted any more as the other side: what was trusted before is not to be used on."""
+
 
 class Own(Protocol):
     """Where it comes from. It is opened and closed by who follows it; files are there without."""
@@ -61,7 +72,7 @@ class Own(Protocol):
         """Until it can say something for the first time."""
 
     def current(self) -> Showing:
-        """PdpError where there is nothing to show."""
+        """PdpError where there is nothing to show; Withdrawn where nobody is to be shown it."""
 
     def close(self) -> None: ...
 
@@ -121,12 +132,12 @@ class Agent:
         try:
             bundle = self._trust.current.bundle_for(self._trust_domain or own[0].id.trust_domain, time.time_ns() // 1000)
         except Refused as refused:
-            raise PdpError("trust_unavailable", f"the Workload API has no authorities of the server: {refused}") from None
+            raise Withdrawn("trust_unavailable", f"the Workload API has no authorities of the server: {refused}") from None
         told = own[0], bundle.version
         if self._made is None or self._made[0] != told:
             authorities = b"".join(a.public_bytes(Encoding.PEM) for a in bundle.authorities)
             if not authorities:
-                raise PdpError("trust_unavailable", "the Workload API has no authorities of the server")
+                raise Withdrawn("trust_unavailable", "the Workload API has no authorities of the server")
             self._made = told, Showing(shown_of(own[0]), authorities)
         return self._made[1]
 

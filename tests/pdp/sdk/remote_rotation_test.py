@@ -188,7 +188,7 @@ def test_a_certificate_that_ended_without_another_is_said_with_a_code(files: Rot
 def test_calls_move_only_to_what_the_other_side_takes(
     files: Rotating, address: str, kind: Any, tmp_path: Path, guarded: tuple[Running, Identities]
 ) -> None:
-    """A certificate of authorities that the server does not know, or the authorities of nobody, move nothing."""
+    """A certificate of authorities that the server does not know moves nothing; other authorities of the server do."""
     stranger = Identities(tmp_path, "stranger.test")
     with kind(address, tls=files.tls) as found, asking(found, WRITE, 1) as asked:
         client, _ = found
@@ -198,16 +198,49 @@ def test_calls_move_only_to_what_the_other_side_takes(
         files.certificate.write_bytes(certificate.read_bytes())
         files.key.write_bytes(key.read_bytes())
         trial = wait_until(lambda: client._connections.line._trial, "it is tried")
+        wait_until(lambda: trial.was_tried, "it was tried")
+        assert connection(client) is before
         files.certificate.write_bytes(good[0])
         files.key.write_bytes(good[1])
-        files.authorities.write_bytes(stranger.domain.bundle_pem())
-        wait_until(lambda: client._connections.line._trial not in (None, trial), "other authorities are tried")
-        assert connection(client) is before
-        both_roots = stranger.domain.bundle_pem() + guarded[1].domain.bundle_pem()
-        moves(client, lambda: files.authorities.write_bytes(both_roots))
+        more = stranger.domain.bundle_pem() + guarded[1].domain.bundle_pem()
+        moves(client, lambda: files.authorities.write_bytes(more))
         count = asked.counts["allowed"]
         wait_until(lambda: asked.counts["allowed"] > count, "and they are what is verified against")
     assert set(asked.counts) == {"allowed"}
+
+
+@both
+def test_a_server_of_a_withdrawn_authority_is_not_asked_on(
+    files: Rotating, address: str, kind: Any, tmp_path: Path, guarded: tuple[Running, Identities]
+) -> None:
+    """The new authorities do not take the server: that is what withdrawing is for, and no reason to stay."""
+    stranger = Identities(tmp_path, "stranger.test")
+    with kind(address, tls=files.tls) as (client, run):
+        assert run(client.check(WRITE, timeout_s=10)).allowed
+        moves(client, lambda: files.authorities.write_bytes(stranger.domain.bundle_pem()))
+        with pytest.raises(pdp.PdpError, match="unreachable"):
+            run(client.check(WRITE, timeout_s=1))
+        moves(client, lambda: files.authorities.write_bytes(guarded[1].domain.bundle_pem()))
+        assert run(client.check(WRITE, timeout_s=10)).allowed
+
+
+@both
+def test_a_bundle_that_the_agent_withdraws_ends_the_connection(address: str, kind: Any, tmp_path: Path) -> None:
+    ours, theirs = Identities(tmp_path, "ours.test"), Identities(tmp_path, "theirs.test")
+    workloads = Workloads(tmp_path)
+    try:
+        workloads.tell(ours, theirs, spiffe_id="spiffe://ours.test/a")
+        tls = pdp.Tls(server_name="pdp", workload_api=workloads.socket, trust_domain="theirs.test")
+        with kind(address, tls=tls) as (client, run):
+            with pytest.raises(pdp.PdpError):
+                run(client.check(WRITE, timeout_s=2))
+            assert connection(client) is not None
+            workloads.tell(ours, spiffe_id="spiffe://ours.test/a")
+            wait_until(lambda: connection(client) is None, "nobody is asked any more")
+            with pytest.raises(pdp.PdpError, match="no authorities of the server"):
+                run(client.check(WRITE, timeout_s=1))
+    finally:
+        workloads.close()
 
 
 @both
