@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pdp.sdk.engine import Engine
     from pdp.sdk.guard import guard
     from pdp.sdk.remote.async_client import AsyncClient
-    from pdp.sdk.remote.channel import Tls
     from pdp.sdk.remote.client import Client
+    from pdp.sdk.remote.own import Tls
 
 #: Where each name comes from.
 _HOMES = {
@@ -40,7 +40,7 @@ _HOMES = {
     "Shown": "pdp.model.ask",
     "Target": "pdp.model.ask",
     "Task": "pdp.model.request",
-    "Tls": "pdp.sdk.remote.channel",
+    "Tls": "pdp.sdk.remote.own",
     "Workload": "pdp.model.request",
     "guard": "pdp.sdk.guard",
 }

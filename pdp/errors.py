@@ -24,6 +24,8 @@ ERROR_CODES = {
     "unreachable": "no decision point answered; nothing was decided",
     "deadline_exceeded": "no decision was made in time",
     "unauthenticated": "the decision point does not accept who asks",
+    "certificate_ended": "our own certificate has ended, and no newer one could be put in its place; nothing was decided",
+    "server_id_unsupported": "the SPIFFE ID of a server cannot be verified by this transport, so there is no connection",
     "not_permitted": "the decision point does not let this caller ask this",
     "overloaded": "the decision point has too much to do",
     "server_error": "the decision point failed; nothing was decided",

@@ -28,7 +28,7 @@ FORMAT = typer.Option(Format.TEXT, "--format", help="How the answer is printed."
 
 
 def connect(server: str, cert: Path | None, key: Path | None, ca: Path | None, server_name: str, named: str | None) -> Steps:
-    from pdp.sdk.remote.channel import Tls
+    from pdp.sdk.remote.own import Tls
     from pdp.sdk.remote.steps import Steps
 
     given = [option for option in (cert, key, ca) if option is not None]

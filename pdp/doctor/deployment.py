@@ -16,11 +16,12 @@ from language import PolicyErrors
 from pdp.doctor.finding import Finding
 from pdp.errors import PdpError
 from pdp.identity import Refused, TrustStore
-from pdp.server.config import BadConfig, Config, Service, Unix, load_config, parse_address
+from pdp.server.config import BadConfig, Config, Service, Tcp, Unix, load_config, parse_address
 from pdp.server.signing_keys import keys_folder, read_people
 from pdp.server.tls import FilesCertificate, refuse_readable
 from pdp.server.trust_sources import source_of
 from pdp.store.grants.witness import lies_with
+from pdp.store.own_certificate import has_dns_name
 from pdp.store.policy_folder import PolicyFolder
 from pdp.tokens.refusals import Refused as BadKeys
 
@@ -103,12 +104,14 @@ def _trust_and_certificate(config: Config, now: int) -> Iterator[Finding]:
                     yield Finding("trust_ends_soon", str(domain.file), name)
         except (Refused, PdpError) as error:
             yield Finding("trust_unreadable", str(domain.file), str(error))
-    tls = config.tls
+    tls, is_called = config.tls, any(isinstance(parse_address(each.address), Tcp) for each in config.listen)
     if tls.certificate is not None and tls.key is not None:
-        yield from _certificate(tls.certificate, tls.key, trust, now)
+        yield from _certificate(tls.certificate, tls.key, trust, now, is_called)
+    elif tls.workload_api is not None and is_called:
+        yield Finding("certificate_unseen", "tls.workload_api")
 
 
-def _certificate(certificate: Path, key: Path, trust: TrustStore, now: int) -> Iterator[Finding]:
+def _certificate(certificate: Path, key: Path, trust: TrustStore, now: int, is_called: bool) -> Iterator[Finding]:
     try:
         refuse_readable(key)
     except PdpError as error:
@@ -123,6 +126,8 @@ def _certificate(certificate: Path, key: Path, trust: TrustStore, now: int) -> I
     life_us = int((leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds() * 1e6)
     if shown.not_after_us - now < life_us // 10:
         yield Finding("certificate_ends_soon", str(certificate), str(leaf.not_valid_after_utc))
+    if is_called and not has_dns_name(shown.chain_pem):
+        yield Finding("certificate_without_name", str(certificate))
 
 
 def _last_end_us(authorities: tuple[x509.Certificate, ...]) -> int:

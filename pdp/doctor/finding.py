@@ -67,6 +67,16 @@ RULES: dict[str, Rule] = {
         "our own certificate ends within a tenth of its life",
         "see why it was not renewed; a Workload API does it by itself",
     ),
+    "certificate_without_name": Rule(
+        _W,
+        "our own certificate has no DNS name, so that `pdp.Client`, the verbs and all of Python's gRPC cannot call us",
+        "one in the registration entry (`-dns pdp`), or `pdp dev svid --dns pdp`",
+    ),
+    "certificate_unseen": Rule(
+        _N,
+        "our own certificate comes from the Workload API, which is not called here; it needs a DNS name to be called by",
+        "one in the registration entry: `spire-server entry update … -dns pdp`",
+    ),
     "trust_unreadable": Rule(_E, "a trust bundle cannot be read, so nobody of its domain is known", "see the detail"),
     "trust_empty": Rule(
         _W, "a trust bundle has no keys, which revokes its whole domain", "put the keys in, if that is not meant"

@@ -9,41 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import grpc
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_der_private_key,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pdp.errors import PdpError
-from pdp.identity import Refused, Side, TrustStore, split_pem, verify_x509_svid
-from pdp.store.regular_file import read_regular
+from pdp.identity import Refused, Side, TrustStore, verify_x509_svid
+from pdp.store.own_certificate import UNREADABLE, Shown, has_dns_name, read_pair, shown_of
 from pdp.store.trust.workload_messages import OwnSvid
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
-_FILE_BYTES_MAX = 256 * 1024
-
 _log = logging.getLogger("pdp.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What we show: a chain and its key."""
-
-    chain_pem: bytes
-    key_pem: bytes = field(repr=False)
-    name: str = ""
-    not_after_us: int = 0
 
 
 class OwnCertificate(Protocol):
@@ -80,20 +58,14 @@ class FilesCertificate:
 
     def _read(self) -> Shown:
         refuse_readable(self._key)
-        chain, key = _bytes(self._certificate), _bytes(self._key)
+        shown, presented = read_pair(self._certificate, self._key)
         try:
-            private = load_pem_private_key(key, None)
-            presented = split_pem(chain)
-            public = x509.load_der_x509_certificate(presented[0]).public_key()
-            form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-            if private.public_key().public_bytes(*form) != public.public_bytes(*form):
-                raise PdpError("invalid_file", f"`{self._key}` is not the key of `{self._certificate}`")
             own = verify_x509_svid(presented, self._trust(), self._clock(), side=Side.SERVER)
         except Refused as refused:
             raise PdpError("invalid_file", f"`{self._certificate}` is no SVID that we trust: {refused}") from None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise PdpError("invalid_file", f"`{self._certificate}` with `{self._key}`: {type(error).__name__}") from None
-        return Shown(chain, key, str(own.id), own.not_after_us)
+        return replace(shown, name=str(own.id), not_after_us=own.not_after_us)
 
 
 class WorkloadApiCertificate:
@@ -109,15 +81,8 @@ class WorkloadApiCertificate:
             raise PdpError("trust_unavailable", "the Workload API has given us no SVID")
         made = self._made
         if made is None or made[0] is not svids[0]:
-            made = self._made = (svids[0], _shown(svids[0]))
+            made = self._made = (svids[0], shown_of(svids[0]))
         return made[1]
-
-
-def _shown(svid: OwnSvid) -> Shown:
-    certificates = (x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in svid.certificates)
-    key = load_der_private_key(svid.private_key, None)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Shown(b"".join(certificates), pem, str(svid.id), svid.not_after_us)
 
 
 def port_credentials(
@@ -139,6 +104,10 @@ def port_credentials(
     except Refused as refused:
         raise PdpError("trust_unavailable", f"`{trust_domain}`: {refused}") from None
     last, failing = [name], [""]
+    if not has_dns_name(own.current().chain_pem):
+        _log.warning(
+            "our certificate has no DNS name: pdp.Client and the verbs of `pdp` cannot verify us; see docs/server.md"
+        )
 
     def fetch() -> object | None:
         """Asked at every new connection; None goes on with what there is. Who is let in wrongly meets the next check:
@@ -175,10 +144,3 @@ def _state(path: Path) -> tuple[int, int, int, int]:
     except OSError as error:
         raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return read_regular(path, _FILE_BYTES_MAX)
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None

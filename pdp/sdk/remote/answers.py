@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pdp.errors import PdpError
 from pdp.model.decision import Decision
+from pdp.sdk.forks import make_anew_in_children
 from pdp.wire.client import ToldEpoch
 
 #: For how long an epoch is believed, from when the question was sent that it answers; and how often that is asked.
@@ -57,6 +58,12 @@ class Answers:
         self._epoch: Epoch | None = None
         self._believed_until_s = 0.0
         self._theirs_us, self._theirs_at_s = 0, 0.0  # their clock, and when it was told
+        make_anew_in_children(self)
+
+    def begin_in_child(self) -> None:
+        """The stream stayed in the parent, and another thread may have held the lock."""
+        self._lock = Lock()
+        self._believed_until_s = 0.0
 
     # ---- the stream
 

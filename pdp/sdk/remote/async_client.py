@@ -20,15 +20,17 @@ from pdp.model.request import EntityLike, Request
 from pdp.model.told import ToldExplanation
 from pdp.sdk.clock import Clock
 from pdp.sdk.remote.answers import Answers, keep_time
-from pdp.sdk.remote.channel import SERVICE, Tls, error_of, final_error, may_be_asked_again, open_channel
+from pdp.sdk.remote.channel import final_error
 from pdp.sdk.remote.client import decided
+from pdp.sdk.remote.connections import AsyncConnections
+from pdp.sdk.remote.own import Tls
 from pdp.sdk.remote.question import Shown, Target, all_requests, no_question, question, target_time
 from pdp.sdk.remote.watching import AsyncWatching
 from pdp.wire import client as wire
 
 
 class AsyncClient:
-    """Keeps one connection, which is shared between tasks."""
+    """Keeps one connection, which is shared between tasks, and moves to another one when our certificate is another."""
 
     def __init__(
         self,
@@ -45,11 +47,9 @@ class AsyncClient:
         self._answers = Answers(cache_entries, keep_time(cache_for_s))
         self._clock = Clock().now
         self._closed = False
-        self._channel = open_channel(address, tls, grpc.aio)
-        self._watching = AsyncWatching(self._channel, self._answers)
-        self._check = self._channel.unary_unary(f"{SERVICE}/Check")
-        self._check_many = self._channel.unary_unary(f"{SERVICE}/CheckMany")
-        self._explain = self._channel.unary_unary(f"{SERVICE}/Explain")
+        self._connections = AsyncConnections(address, tls)
+        self._connections.belong_to(self)
+        self._watching = AsyncWatching(self._connections, self._answers)
 
     async def check(
         self,
@@ -76,7 +76,7 @@ class AsyncClient:
             found = self._answers.find(raw, self._clock())
             if found is not None:
                 return found
-        decision, epoch = wire.read_answer(await self._call(self._check, raw, timeout_s, proof))
+        decision, epoch = wire.read_answer(await self._call("Check", raw, timeout_s, proof))
         if proof is None:
             self._answers.keep(raw, decision, epoch, self._clock())
         return decision
@@ -86,7 +86,7 @@ class AsyncClient:
         asked = all_requests(requests)
         with no_question():
             raw = wire.write_requests(asked)
-        return decided(wire.read_decisions(await self._call(self._check_many, raw, timeout_s, None), len(asked)))
+        return decided(wire.read_decisions(await self._call("CheckMany", raw, timeout_s, None), len(asked)))
 
     async def explain(
         self,
@@ -100,7 +100,7 @@ class AsyncClient:
         (asked,) = all_requests([request])
         with no_question():
             raw = wire.write_explain(asked, shown, grant)
-        return wire.read_explanation(await self._call(self._explain, raw, timeout_s, None))
+        return wire.read_explanation(await self._call("Explain", raw, timeout_s, None))
 
     def forget(self) -> None:
         """Forgets the answers that are kept."""
@@ -110,7 +110,7 @@ class AsyncClient:
         """Ends the calls that are not answered yet, as `unreachable`."""
         self._closed = True
         await self._watching.end()
-        await self._channel.close()
+        await self._connections.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -120,26 +120,27 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _call(self, method: Any, raw: bytes, timeout_s: float | None, proof: str | None) -> bytes:
+    async def _call(self, method: str, raw: bytes, timeout_s: float | None, proof: str | None) -> bytes:
         ends = time.monotonic() + (self._timeout_s if timeout_s is None else target_time(timeout_s))
-        try:
+        connections, first = self._connections, None
+        while True:
+            left_s = max(0.001, ends - time.monotonic())
+            connection = await connections.take(left_s)
             try:
-                answer: bytes = await method(raw, timeout=ends - time.monotonic())
+                answer: bytes = await connection.methods[method](raw, timeout=left_s, wait_for_ready=first is not None)
             except grpc.RpcError as error:
-                if not may_be_asked_again(error, proof) or time.monotonic() >= ends:
-                    raise
+                over = first is not None or time.monotonic() >= ends
+                if over or not await connections.may_ask_again(connection, error, proof):
+                    raise connections.refusal(connection, final_error(first, error)) from None
                 first = error
-                try:
-                    answer = await method(raw, timeout=max(0.001, ends - time.monotonic()), wait_for_ready=True)
-                except grpc.RpcError as again:
-                    raise final_error(first, again) from None
-        except grpc.RpcError as error:
-            raise error_of(error) from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._closed or (task is not None and task.cancelling()):
-                raise  # it was not we who ended it
-            raise PdpError("unreachable", "the client was closed") from None
-        except (ValueError, grpc.aio.UsageError) as error:  # the channel was closed
-            raise PdpError("unreachable", str(error)) from None
-        return answer
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._closed or (task is not None and task.cancelling()):
+                    raise  # it was not we who ended it
+                raise PdpError("unreachable", "the client was closed") from None
+            except (ValueError, grpc.aio.UsageError) as error:  # the channel was closed
+                raise PdpError("unreachable", str(error)) from None
+            else:
+                return answer
+            finally:
+                connections.give_back(connection)

@@ -1,17 +1,18 @@
-"""How a decision point is reached: the address, our certificate, whom we expect there; and what an ended call means."""
+"""How a decision point is reached: the address, what we show there; and what an ended call means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import grpc
 
 from pdp.errors import PdpError
+from pdp.sdk.remote.own import Showing
 
 SERVICE = "/pdp.v1.DecisionService"
+#: It decides nothing, and everyone may ask.
+HEALTH = "/grpc.health.v1.Health/Check"
 
 #: What a gRPC status is to whoever asked. None of them is an answer.
 _CODES = {
@@ -29,42 +30,28 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment would see every question
     ("grpc.enable_retries", 0),  # what may be asked again is known here
     ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # gRPC waits up to two minutes, in which a new certificate would end
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Our X509-SVID and its key, the authorities of the other side, and the DNS name in its certificate."""
-
-    certificate: Path
-    key: Path
-    authorities: Path
-    server_name: str
-
-
-def open_channel(address: str, tls: Tls | None, module: Any = grpc) -> Any:
-    """A channel of `grpc`, or of `grpc.aio`. Without TLS it goes to a Unix socket or to loopback, and nowhere else."""
+def check_address(address: str, tls: object) -> None:
+    """Without TLS it is a Unix socket or loopback, and nothing else."""
     if not isinstance(address, str) or not address or not address.isprintable():
         raise PdpError("invalid_argument", "the address of a decision point is `HOST:PORT` or `unix:/PATH`")
-    if tls is None:
-        if not (address.startswith("unix:") or _is_loopback(address)):
-            message = f"`{address[:80]}`: beyond this machine a decision point is asked over TLS only"
-            raise PdpError("invalid_argument", message)
+    if tls is None and not (address.startswith("unix:") or _is_loopback(address)):
+        message = f"`{address[:80]}`: beyond this machine a decision point is asked over TLS only"
+        raise PdpError("invalid_argument", message)
+
+
+def open_channel(address: str, showing: Showing | None, server_name: str | None, module: Any = grpc) -> Any:
+    """A channel of `grpc`, or of `grpc.aio`, to an address that was checked."""
+    if showing is None:
         return module.insecure_channel(address, options=_OPTIONS)
-    if not isinstance(tls, Tls) or not isinstance(tls.server_name, str):
-        raise PdpError("invalid_argument", "tls: a pdp.Tls, of three paths and the DNS name of the decision point")
-    try:
-        credentials = grpc.ssl_channel_credentials(
-            Path(tls.authorities).read_bytes(), Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
-        )
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{error.filename}` cannot be read: {error.strerror}") from None
-    except (TypeError, ValueError) as error:
-        raise PdpError("invalid_argument", f"tls: not the path of a file: {error}") from None
-    options = [*_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name)]
-    return module.secure_channel(address, credentials, options=options)
+    shown = showing.shown
+    credentials = grpc.ssl_channel_credentials(showing.authorities_pem, shown.key_pem, shown.chain_pem)
+    return module.secure_channel(address, credentials, options=[*_OPTIONS, ("grpc.ssl_target_name_override", server_name)])
 
 
 def _is_loopback(address: str) -> bool:
@@ -84,9 +71,16 @@ def error_of(error: Any) -> PdpError:
     return PdpError(code, f"{told}: {error.details()}" if told else str(error.details()))
 
 
+def is_not_us(error: Any) -> bool:
+    """Whether the other side did not take who asks, before it looked at anything else; of a credential shown in a question
+    it says another code."""
+    told = dict(error.trailing_metadata() or ()).get("pdp-code")
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED and told == "unauthenticated"
+
+
 def final_error(first: Any, second: Any) -> Any:
-    """What two attempts ended by. That the time was over while we tried again says less than why we had to."""
-    return first if second.code() is grpc.StatusCode.DEADLINE_EXCEEDED else second
+    """What two attempts, or one, ended by. That the time was over while we tried again says less than why we had to."""
+    return first if first is not None and second.code() is grpc.StatusCode.DEADLINE_EXCEEDED else second
 
 
 def may_be_asked_again(error: Any, proof: str | None) -> bool:

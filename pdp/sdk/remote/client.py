@@ -19,14 +19,16 @@ from pdp.model.request import EntityLike, Request
 from pdp.model.told import ToldExplanation
 from pdp.sdk.clock import Clock
 from pdp.sdk.remote.answers import Answers, keep_time
-from pdp.sdk.remote.channel import SERVICE, Tls, error_of, final_error, may_be_asked_again, open_channel
+from pdp.sdk.remote.channel import final_error
+from pdp.sdk.remote.connections import Connections
+from pdp.sdk.remote.own import Tls
 from pdp.sdk.remote.question import Shown, Target, all_requests, no_question, question, target_time
 from pdp.sdk.remote.watching import Watching
 from pdp.wire import client as wire
 
 
 class Client:
-    """Keeps one connection, which is shared between threads."""
+    """Keeps one connection, which is shared between threads, and moves to another one when our certificate is another."""
 
     def __init__(
         self,
@@ -42,11 +44,9 @@ class Client:
         self._timeout_s = target_time(timeout_s)
         self._answers = Answers(cache_entries, keep_time(cache_for_s))
         self._clock = Clock().now
-        self._channel = open_channel(address, tls)
-        self._watching = Watching(self._channel, self._answers)
-        self._check = self._channel.unary_unary(f"{SERVICE}/Check")
-        self._check_many = self._channel.unary_unary(f"{SERVICE}/CheckMany")
-        self._explain = self._channel.unary_unary(f"{SERVICE}/Explain")
+        self._connections = Connections(address, tls)
+        self._connections.belong_to(self)
+        self._watching = Watching(self._connections, self._answers)
 
     def check(
         self,
@@ -73,7 +73,7 @@ class Client:
             found = self._answers.find(raw, self._clock())
             if found is not None:
                 return found
-        decision, epoch = wire.read_answer(self._call(self._check, raw, timeout_s, proof))
+        decision, epoch = wire.read_answer(self._call("Check", raw, timeout_s, proof))
         if proof is None:
             self._answers.keep(raw, decision, epoch, self._clock())
         return decision
@@ -83,7 +83,7 @@ class Client:
         asked = all_requests(requests)
         with no_question():
             raw = wire.write_requests(asked)
-        return decided(wire.read_decisions(self._call(self._check_many, raw, timeout_s, None), len(asked)))
+        return decided(wire.read_decisions(self._call("CheckMany", raw, timeout_s, None), len(asked)))
 
     def explain(
         self,
@@ -97,7 +97,7 @@ class Client:
         (asked,) = all_requests([request])
         with no_question():
             raw = wire.write_explain(asked, shown, grant)
-        return wire.read_explanation(self._call(self._explain, raw, timeout_s, None))
+        return wire.read_explanation(self._call("Explain", raw, timeout_s, None))
 
     def forget(self) -> None:
         """Forgets the answers that are kept."""
@@ -105,7 +105,8 @@ class Client:
 
     def close(self) -> None:
         self._watching.end()
-        self._channel.close()
+        self._connections.close()
+        self._watching.join()
 
     def __enter__(self) -> Client:
         return self
@@ -113,24 +114,25 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _call(self, method: Any, raw: bytes, timeout_s: float | None, proof: str | None) -> bytes:
+    def _call(self, method: str, raw: bytes, timeout_s: float | None, proof: str | None) -> bytes:
         ends = time.monotonic() + (self._timeout_s if timeout_s is None else target_time(timeout_s))
-        try:
+        connections, first = self._connections, None
+        while True:
+            left_s = max(0.001, ends - time.monotonic())
+            connection = connections.take(left_s)
             try:
-                answer: bytes = method(raw, timeout=ends - time.monotonic())
+                answer: bytes = connection.methods[method](raw, timeout=left_s, wait_for_ready=first is not None)
             except grpc.RpcError as error:
-                if not may_be_asked_again(error, proof) or time.monotonic() >= ends:
-                    raise
+                over = first is not None or time.monotonic() >= ends
+                if over or not connections.may_ask_again(connection, error, proof):
+                    raise connections.refusal(connection, final_error(first, error)) from None
                 first = error
-                try:
-                    answer = method(raw, timeout=max(0.001, ends - time.monotonic()), wait_for_ready=True)
-                except grpc.RpcError as again:
-                    raise final_error(first, again) from None
-        except grpc.RpcError as error:
-            raise error_of(error) from None
-        except ValueError as error:  # the channel was closed
-            raise PdpError("unreachable", str(error)) from None
-        return answer
+            except ValueError as error:  # the channel was closed
+                raise PdpError("unreachable", str(error)) from None
+            else:
+                return answer
+            finally:
+                connections.give_back(connection)
 
 
 def decided(results: list[Decision | PdpError]) -> list[Decision]:

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from pdp.errors import PdpError
-from pdp.sdk.remote.channel import Tls, error_of, open_channel
+from pdp.sdk.remote.connections import Connections
+from pdp.sdk.remote.own import Tls
 from pdp.wire.messages import PDP, DecodeError
 
 GRANTS, ADMIN = "/pdp.v1.GrantService", "/pdp.v1.AdminService"
@@ -35,7 +36,8 @@ class Steps:
     """One connection. `named` is who we say we are to a development server, which has no other way to know."""
 
     def __init__(self, address: str, tls: Tls | None = None, named: str | None = None, timeout_s: float = 10.0) -> None:
-        self._channel = open_channel(address, tls)
+        self._connections = Connections(address, tls)
+        self._connections.belong_to(self)
         self._metadata = () if named is None else (("pdp-as", named),)
         self._timeout_s = timeout_s
 
@@ -43,13 +45,16 @@ class Steps:
         """The answer; StepRefused where the step was refused, PdpError where nothing is known of it."""
         name = f"{service}/{method}"
         raw = message.SerializeToString(deterministic=True)
+        connection = self._connections.take(self._timeout_s)
         try:
-            answer = self._channel.unary_unary(name)(raw, timeout=self._timeout_s, metadata=self._metadata)
+            answer = connection.channel.unary_unary(name)(raw, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             code = dict(error.trailing_metadata() or ()).get("pdp-code")
             if code is not None and error.code().name in _REFUSALS:
                 raise StepRefused(code, str(error.details()).removeprefix(f"{code}: ")) from None
-            raise error_of(error) from None
+            raise self._connections.refusal(connection, error) from None
+        finally:
+            self._connections.give_back(connection)
         try:
             return PDP.find(f"pdp.v1.{_ANSWERS.get(name, f'{method}Response')}").FromString(answer)
         except DecodeError:
@@ -57,7 +62,7 @@ class Steps:
         raise PdpError("invalid_answer", "the answer is not a message of pdp.v1")
 
     def close(self) -> None:
-        self._channel.close()
+        self._connections.close()
 
     def __enter__(self) -> Steps:
         return self

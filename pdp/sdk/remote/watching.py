@@ -2,6 +2,7 @@
 
 Each message of ours says when it was sent, and comes back with the answer: what is believed is counted from there, so that a
 message that was long on its way, or long unread, is worth nothing. Where there is no stream, nothing is used again.
+When calls move to another connection, so does the stream.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from contextlib import suppress
 
 import grpc
 import grpc.aio
 
 from pdp.errors import PdpError
+from pdp.sdk.forks import make_anew_in_children
 from pdp.sdk.remote.answers import ASK_S, Answers
-from pdp.sdk.remote.channel import SERVICE
+from pdp.sdk.remote.connections import AsyncConnections, Connections
 from pdp.wire.client import read_epoch, write_watch_epoch
 
-METHOD = f"{SERVICE}/WatchEpoch"
 _AGAIN_S, _AGAIN_S_MAX = 0.1, 5.0
 
 
@@ -37,36 +38,61 @@ def _told(answers: Answers, raw: bytes) -> None:
 class Watching:
     """In a thread of its own, from the first question that is asked until the client is closed or forgotten."""
 
-    def __init__(self, channel: Any, answers: Answers) -> None:
-        self._method, self._answers = channel.stream_stream(METHOD), answers
-        self._closing, self._starting, self._started = threading.Event(), threading.Lock(), False
+    def __init__(self, connections: Connections, answers: Answers) -> None:
+        self._connections, self._answers = connections, answers
+        self._begin_anew()
+        make_anew_in_children(self)
+
+    def _begin_anew(self) -> None:
+        self._closing, self._starting = threading.Event(), threading.Lock()
+        self._thread: threading.Thread | None = None
         weakref.finalize(self, self._closing.set)
 
+    def begin_in_child(self) -> None:
+        """The thread and its stream stayed in the parent."""
+        is_closed = self._closing.is_set()
+        self._begin_anew()
+        if is_closed:
+            self._closing.set()
+
     def begin(self) -> None:
-        if self._started or not self._answers.keeps:
+        if self._thread is not None or not self._answers.keeps:
             return
         with self._starting:
-            if not self._started and not self._closing.is_set():
-                arguments = self._method, self._answers, self._closing  # not ourselves, or nobody could forget us
-                threading.Thread(target=_follow, args=arguments, name="pdp-watch", daemon=True).start()
-                self._started = True
+            if self._thread is None and not self._closing.is_set():
+                arguments = self._connections, self._answers, self._closing  # not ourselves, or nobody could forget us
+                self._thread = threading.Thread(target=_follow, args=arguments, name="pdp-watch", daemon=True)
+                self._thread.start()
 
     def end(self) -> None:
+        """The thread ends by itself once the connections are closed."""
         self._closing.set()
         self._answers.lost()
 
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
 
-def _follow(method: Any, answers: Answers, closing: threading.Event) -> None:
+
+def _follow(connections: Connections, answers: Answers, closing: threading.Event) -> None:
     again_s = _AGAIN_S
     while not closing.is_set():
-        try:
-            for raw in method(_questions(closing), wait_for_ready=True):
-                if closing.is_set():
-                    break
-                _told(answers, raw)
-                again_s = _AGAIN_S
-        except (grpc.RpcError, PdpError, ValueError):  # it ended; it said what it must not; the channel was closed
-            pass
+        is_left = False
+        with suppress(grpc.RpcError, PdpError, ValueError):  # it ended; it said what it must not; the channel was closed
+            connection = connections.take(ASK_S)
+            try:
+                stream = connection.watch_epoch(_questions(closing), wait_for_ready=True)
+                connection.ends_when_left(stream)
+                for raw in stream:
+                    if closing.is_set():
+                        break
+                    _told(answers, raw)
+                    again_s = _AGAIN_S
+            finally:
+                is_left = connection.is_left
+                connections.give_back(connection)
+        if is_left:
+            continue  # what was heard is believed for its time, and the next stream is there in a moment
         answers.lost()
         closing.wait(again_s)
         again_s = min(2 * again_s, _AGAIN_S_MAX)
@@ -82,8 +108,8 @@ def _questions(closing: threading.Event) -> Iterator[bytes]:
 class AsyncWatching:
     """In a task of the loop in which the client is first asked."""
 
-    def __init__(self, channel: Any, answers: Answers) -> None:
-        self._channel, self._answers = channel, answers
+    def __init__(self, connections: AsyncConnections, answers: Answers) -> None:
+        self._connections, self._answers = connections, answers
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -99,16 +125,28 @@ class AsyncWatching:
         self._answers.lost()
 
     async def _follow(self) -> None:
-        method, again_s = self._channel.stream_stream(METHOD), _AGAIN_S
+        again_s = _AGAIN_S
         while True:
-            try:
-                async for raw in method(_questions_async(), wait_for_ready=True):
-                    _told(self._answers, raw)
-                    again_s = _AGAIN_S
-            except (grpc.RpcError, PdpError, ValueError, grpc.aio.UsageError):
-                pass
-            finally:
-                self._answers.lost()
+            is_left = False
+            with suppress(grpc.RpcError, PdpError, ValueError, grpc.aio.UsageError):
+                connection = await self._connections.take(ASK_S)
+                try:
+                    stream = connection.watch_epoch(_questions_async(), wait_for_ready=True)
+                    connection.ends_when_left(stream)
+                    async for raw in stream:
+                        _told(self._answers, raw)
+                        again_s = _AGAIN_S
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if not connection.is_left or (task is not None and task.cancelling()):
+                        self._answers.lost()
+                        raise  # it was not the move that ended it
+                finally:
+                    is_left = connection.is_left
+                    self._connections.give_back(connection)
+            if is_left:
+                continue  # as above
+            self._answers.lost()
             await asyncio.sleep(again_s)
             again_s = min(2 * again_s, _AGAIN_S_MAX)
 

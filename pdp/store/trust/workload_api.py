@@ -57,8 +57,11 @@ class WorkloadApi:
         options: Options = STRICT,
         stale_us: int | None = None,
         domains: Collection[str] | None = None,
+        tokens: bool = True,
     ) -> None:
-        """`domains` are those whose bundles are taken; all that it tells of where none are named."""
+        """`domains` are those whose bundles are taken; all that it tells of where none are named. Without `tokens` it is
+        asked about certificates alone."""
+        self._wants_tokens = tokens
         self._domains = None if domains is None else frozenset(domains)
         self._target = _target(socket)
         self._trust = trust
@@ -106,6 +109,8 @@ class WorkloadApi:
             "x509": (lambda: stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=METADATA), self._take_x509),
             "jwt": (lambda: stub.FetchJWTBundles(workload_pb2.JWTBundlesRequest(), metadata=METADATA), self._take_tokens),
         }
+        if not self._wants_tokens:
+            del streams["jwt"]
         for name, (call, take) in streams.items():
             thread = threading.Thread(target=self._follow, args=(name, call, take), name=f"workload-api-{name}", daemon=True)
             self._threads.append(thread)
@@ -121,9 +126,12 @@ class WorkloadApi:
             thread.join()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Whether both streams have said what they know within this time."""
+        """Whether each stream has said what it knows within this time."""
         with self._told:
-            return self._told.wait_for(lambda: self._x509 is not None and self._tokens is not None, timeout_s)
+            return self._told.wait_for(self._is_ready, timeout_s)
+
+    def _is_ready(self) -> bool:
+        return self._x509 is not None and (self._tokens is not None or not self._wants_tokens)
 
     def confirm(self, token: str, audience: str, verified: VerifiedToken, timeout_s: float = 5.0) -> None:
         """J-10: asks the Workload API, too, about a token that our own rules accept."""

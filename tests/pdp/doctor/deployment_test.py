@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pdp.doctor.deployment import check_clock, check_deployment
 from pdp.doctor.finding import RULES
 from pdp.identity.dev.tokens import public_jwk
-from tests.pdp.server.world import DOMAIN, GATE, SERVER, Identities, now_us, policies
+from pdp.store.dev_domain import new_key, private_pem
+from tests.pdp.server.world import DOMAIN, GATE, SERVER, Identities, _pem, now_us, policies
 
 
 @pytest.fixture
@@ -62,6 +63,16 @@ def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], obje
     return spoil
 
 
+def take_name(file: Path) -> None:
+    """As SPIRE issues it, unless the registration entry says otherwise (finding S13)."""
+    identities, own = Identities(file.parent / "again"), file.parent / "own"
+    (file.parent / f"{DOMAIN}.json").write_bytes(identities.bundle.read_bytes())
+    key = new_key()
+    chain = identities.domain.certificates(SERVER, key.public_key(), now_us(), 3_600_000_000)
+    (own / "svid.pem").write_bytes(b"".join(map(_pem, chain)))
+    (own / "svid.key").write_bytes(private_pem(key))
+
+
 ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("config_refused", edit(lambda d: d.update(worker=1))),
     ("config_refused", lambda f: f.write_text("{")),
@@ -72,6 +83,8 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("key_readable", lambda f: (f.parent / "own" / "svid.key").chmod(0o644)),
     ("certificate_refused", lambda f: (f.parent / "own" / "svid.key").unlink()),
     ("certificate_refused", lambda f: (f.parent / "own" / "svid.pem").write_text("x")),
+    ("certificate_without_name", take_name),
+    ("certificate_unseen", edit(lambda d: d.update(tls={"workload_api": "unix:///run/agent.sock"}))),
     ("trust_writable", lambda f: (f.parent / f"{DOMAIN}.json").chmod(0o646)),
     ("people_writable", lambda f: (f.parent / "people.json").chmod(0o666)),
     ("people_unreadable", lambda f: (f.parent / "people.json").write_text("{}")),
@@ -95,6 +108,13 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
 def test_one_thing_wrong_is_one_finding(good: Path, code: str, spoil: Callable[[Path], object]) -> None:
     spoil(good)
     assert found(good) == [code]
+
+
+def test_a_name_is_asked_for_only_where_somebody_can_call(good: Path) -> None:
+    """Finding S13: on a Unix socket nobody looks at a certificate."""
+    take_name(good)
+    edit(lambda d: d.update(listen=[{"address": f"unix:{good.parent}/store/pdp.sock"}]))(good)
+    assert found(good) == []
 
 
 def test_ends_that_are_near(good: Path) -> None:

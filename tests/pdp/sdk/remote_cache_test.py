@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pdp.server.handlers import Handlers
 from pdp.server.parts import Parts
 from pdp.server.table import make_handlers
 from pdp.wire.messages import PDP
+from tests.pdp.sdk.kinds import both, threaded
 from tests.pdp.server.grants_world import API, CI, DECISIONS, ENTITIES, OPS, POLICY, Place, asking, bound
 from tests.pdp.server.workers_test import several
 from tests.pdp.server.world import GATE, Running, call, running, wait_until
@@ -27,7 +27,7 @@ from tests.pdp.server.world import GATE, Running, call, running, wait_until
 HOUR_S = 3600.0
 
 
-# ---- clients of both kinds, asked in the same way
+# ---- clients that keep answers
 
 
 class Asker:
@@ -36,7 +36,7 @@ class Asker:
     def __init__(self, client: Any, run: Callable[[Any], Any]) -> None:
         self.client, self._run = client, run
         self.asked = 0
-        self._method, client._check = client._check, self._counted
+        self._method, client._call = client._call, self._counted
 
     def _counted(self, *args: Any, **more: Any) -> Any:
         self.asked += 1
@@ -68,34 +68,9 @@ def tls(place: Place, spiffe_id: str = GATE) -> pdp.Tls:
 
 
 @contextmanager
-def threaded(place: Place, address: str, **more: Any) -> Iterator[Asker]:
-    with pdp.Client(address, tls=tls(place), **{"cache_entries": 100, "cache_for_s": HOUR_S, **more}) as client:
-        yield Asker(client, lambda found: found)
-
-
-@contextmanager
-def in_a_loop(place: Place, address: str, **more: Any) -> Iterator[Asker]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(found: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(found, loop).result(20)
-
-    async def make() -> Any:
-        return pdp.AsyncClient(address, tls=tls(place), **{"cache_entries": 100, "cache_for_s": HOUR_S, **more})
-
-    client = run(make())
-    try:
-        yield Asker(client, run)
-    finally:
-        run(client.close())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
-        loop.close()
-
-
-both = pytest.mark.parametrize("kind", [threaded, in_a_loop], ids=["threads", "asyncio"])
+def asking_as(kind: Any, place: Place, address: str, **more: Any) -> Iterator[Asker]:
+    with kind(address, tls=tls(place), **{"cache_entries": 100, "cache_for_s": HOUR_S, **more}) as found:
+        yield Asker(*found)
 
 
 # ---- a server
@@ -195,7 +170,7 @@ def test_what_changes_is_known_long_before_the_answer_ends(
     place: Place, server: Running, kind: Any, change: Callable[..., None], reason: str
 ) -> None:
     told = opened(place, server.address)
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         assert asker.ask(place, told.handle).allowed
         wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         change(place, server, told.grant)
@@ -206,7 +181,7 @@ def test_what_changes_is_known_long_before_the_answer_ends(
 def test_when_nobody_is_trusted_any_more_nothing_is_used(place: Place, server: Running, kind: Any) -> None:
     """The caller is not either, so there is no answer at all; the one that is kept must not stand in for it."""
     told = opened(place, server.address)
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         trusts_nobody(place, server, told.grant)
 
@@ -223,10 +198,10 @@ def test_when_nobody_is_trusted_any_more_nothing_is_used(place: Place, server: R
 @both
 def test_nothing_is_used_again_unless_that_was_asked_for(place: Place, server: Running, kind: Any) -> None:
     told = opened(place, server.address)
-    with kind(place, server.address, cache_entries=0) as asker:
+    with asking_as(kind, place, server.address, cache_entries=0) as asker:
         assert not any(asker.uses_again(place, told.handle) for _ in range(5))
     assert server.parts.counters.streams == 0
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         asker.client.forget()
         assert not asker.uses_again(place, told.handle)
@@ -238,7 +213,7 @@ def test_nothing_is_used_again_unless_that_was_asked_for(place: Place, server: R
 def test_while_the_stream_is_silent_nothing_is_used(place: Place, server: Running, kind: Any) -> None:
     """The loop of the server hangs, with all its streams; single questions are answered beside it."""
     told = opened(place, server.address)
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         going_on = threading.Event()
         server._loop.call_soon_threadsafe(going_on.wait, 30)
@@ -255,7 +230,7 @@ def test_when_the_decision_point_is_gone_so_are_its_answers(place: Place, kind: 
     with ExitStack() as stack:
         with running(config(place), make_handlers) as server:
             told = opened(place, server.address)
-            asker = stack.enter_context(kind(place, server.address))
+            asker = stack.enter_context(asking_as(kind, place, server.address))
             wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         wait_until(lambda: not asker.answers.is_live, "the stream has ended")
         with pytest.raises(pdp.PdpError):
@@ -269,14 +244,14 @@ def test_a_decision_point_without_the_stream_is_asked_each_time(place: Place, ki
 
     with running(config(place), older) as server:
         told = opened(place, server.address)
-        with kind(place, server.address) as asker:
+        with asking_as(kind, place, server.address) as asker:
             assert not any(asker.uses_again(place, told.handle) for _ in range(20))
 
 
 @both
 def test_a_client_that_was_closed_has_no_answers(place: Place, server: Running, kind: Any) -> None:
     told = opened(place, server.address)
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
         closed = asker.client.close()
         if closed is not None:
@@ -297,7 +272,7 @@ def test_a_client_that_nobody_has_any_more_watches_no_more(place: Place, server:
 @both
 def test_a_grant_with_a_number_of_uses_is_asked_about_each_time(place: Place, server: Running, kind: Any) -> None:
     limited, endless = opened(place, server.address, uses=3), opened(place, server.address)
-    with kind(place, server.address) as asker:
+    with asking_as(kind, place, server.address) as asker:
         wait_until(lambda: asker.uses_again(place, endless.handle), "the stream is up")
         assert [asker.ask(place, limited.handle).reason for _ in range(5)] == ["allowed"] * 3 + ["grant_consumed"] * 2
 
@@ -306,7 +281,7 @@ def test_whichever_process_answers(place: Place) -> None:
     """Each client has one connection, so its stream is with the process that answers it."""
     with several(config(place, workers=2), "tests.pdp.server.grants_worker") as server:
         told = opened(place, server.address)
-        askers = [threaded(place, server.address) for _ in range(6)]
+        askers = [asking_as(threaded, place, server.address) for _ in range(6)]
         found = [each.__enter__() for each in askers]
         try:
             for asker in found:
@@ -320,6 +295,23 @@ def test_whichever_process_answers(place: Place) -> None:
                 each.__exit__(None, None, None)
 
 
+def test_after_a_move_another_process_may_answer(place: Place) -> None:
+    """Finding S12: nothing of the process before is used once the stream is with another one."""
+    with several(config(place, workers=2), "tests.pdp.server.grants_worker") as server:
+        told = opened(place, server.address)
+        with asking_as(threaded, place, server.address) as asker:
+            for _ in range(3):
+                wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
+                before = asker.client._connections.line.used
+                place.identities.credentials(GATE)  # the files are other ones
+                wait_until(lambda before=before: asker.client._connections.line.used is not before, "it has moved")  # type: ignore[misc]
+                assert asker.ask(place, told.handle).allowed
+            wait_until(lambda: asker.uses_again(place, told.handle), "the stream is up")
+            with place.calling(server.address, CI) as ci:
+                ci.grants("End", PDP.EndRequest(task=told.grant.task))
+            wait_until(lambda: asker.ask(place, told.handle).reason == "task_ended", "it is known")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_it_answers_as_one_does_that_keeps_nothing(place: Place, server: Running, seed: int) -> None:
     """Steps of change and of questions, by chance. Once the epoch of a step is known, both say the same of everything."""
@@ -328,8 +320,8 @@ def test_it_answers_as_one_does_that_keeps_nothing(place: Place, server: Running
     grants: list[Any] = [opened(place, server.address)]
     tenants = ["acme", "other"]
     with (
-        threaded(place, server.address) as keeping,
-        threaded(place, server.address, cache_entries=0) as plain,
+        asking_as(threaded, place, server.address) as keeping,
+        asking_as(threaded, place, server.address, cache_entries=0) as plain,
         place.calling(server.address, CI) as ci,
         place.calling(server.address, OPS) as operator,
         place.calling(server.address, GATE) as gate,

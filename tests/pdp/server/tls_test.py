@@ -14,6 +14,7 @@ from pdp.errors import PdpError
 from pdp.identity.dev.malformed_svids import MALFORMED_SVIDS
 from pdp.server.config import Config
 from pdp.server.tls import FilesCertificate
+from pdp.store.dev_domain import new_key, private_pem
 from tests.pdp.server.world import (
     DOMAIN,
     GATE,
@@ -21,10 +22,12 @@ from tests.pdp.server.world import (
     STRANGER,
     Identities,
     Running,
+    _pem,
     call,
     channel,
     code_of,
     development,
+    now_us,
     production,
     refused,
     running,
@@ -79,6 +82,22 @@ def test_a_certificate_that_is_spoiled_is_said_once_however_often_somebody_conne
             certificate.write_bytes(good)
             assert own.current() == shown
     assert [r.levelname for r in caplog.records if "was not read again" in r.message] == ["ERROR", "ERROR"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_certificate_that_cannot_be_called_by_name_is_said(
+    config: Config, identities: Identities, named: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Finding S13: as SPIRE issues it, Python's gRPC clients end with `Hostname Verification Check failed`."""
+    if not named:
+        key = new_key()
+        chain = identities.domain.certificates(SERVER, key.public_key(), now_us(), 3_600_000_000)
+        own = identities.folder / "own"
+        (own / "svid.pem").write_bytes(b"".join(map(_pem, chain)))
+        (own / "svid.key").write_bytes(private_pem(key))
+    with running(config):
+        pass
+    assert ("has no DNS name" in caplog.text) is not named
 
 
 def test_how_long_our_own_certificate_lasts_is_a_figure(config: Config, identities: Identities) -> None:

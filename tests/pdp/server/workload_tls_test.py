@@ -53,13 +53,15 @@ class Workloads:
         self._server.add_insecure_port(f"unix:{folder}/agent.sock")
         self._server.start()
 
-    def tell(self, identities: Identities, *also: Identities, roots: bytes = b"") -> bytes:
-        """A new SVID of ours, which is returned in DER, with the bundle of its domain and of those federated."""
+    def tell(
+        self, identities: Identities, *also: Identities, roots: bytes = b"", spiffe_id: str = SERVER, life_s: int = 3600
+    ) -> bytes:
+        """A new SVID, which is returned in DER, with the bundle of its domain and of those federated."""
         domain, key = identities.domain, new_key()
-        shape = domain.shape(SERVER, now_us(), HOUR_US)
+        shape = domain.shape(spiffe_id, now_us(), life_s * 1_000_000)
         chain = domain.issue(replace(shape, leaf=replace(shape.leaf, dns=("pdp",))), key.public_key())
         svid = pb.X509SVID(
-            spiffe_id=SERVER,
+            spiffe_id=spiffe_id,
             x509_svid=b"".join(chain),
             x509_svid_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
             bundle=domain.root.der + roots,
