@@ -88,12 +88,16 @@ Refuses = Callable[[bytes, str], bytes | None]
 HandleStream = Callable[[AsyncIterator[bytes], Peer, Deadline], AsyncGenerator[bytes, None]]
 
 
+_ANY = 1 << 62
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One answer for one request.
 
     `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
-    gives it a thread. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
+    gives it a thread; `computes`, the one thread in which callers take turns, and so does a request of more than
+    `quick_bytes`: nothing that can take long runs where the calls of all arrive. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
     handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
     decide by. `names` is what a request is called, where its protocol says so inside it.
     """
@@ -107,6 +111,8 @@ class Method:
     passes: bool = False
     when_ready: bool = True
     names: Callable[[bytes], str | None] | None = None
+    computes: bool = False
+    quick_bytes: int = _ANY
 
     def overloaded(self, request: bytes) -> bytes | None:
         """The quick denial: the answer that says that there are too many calls, in the handler's own words."""

@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,15 +22,17 @@ from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_w
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
-from pdp.server.handlers import Handlers
+from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
 from pdp.server.parts import Parts
+from pdp.server.peer import Peer
 from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
 from pdp.server.reloading import KEPT, Reloading, take_told, told
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.tls import FilesCertificate, OwnCertificate, WorkloadApiCertificate
 from pdp.server.tracing import NO_TRACER, OpenTelemetryTracer
+from pdp.server.turns import Turns
 from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
@@ -56,7 +58,7 @@ async def run_process(
 ) -> None:
     """Serves until `stop` is set. `runtime` is where the processes of one server meet; None when there is one only."""
     config = parts.config
-    threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
+    threads, computing = ThreadPoolExecutor(_THREADS, "pdp-waits"), Turns("pdp-computes")
     own = _own_certificate(parts)
     if own is not None:
         says = "until our own certificate ends, and nobody can connect"
@@ -71,7 +73,8 @@ async def run_process(
 
     if runtime is not None and parts.writes:
         where = runtime / CHANNEL
-        writer = Writer(where, parts.state, handlers, parts.callers, threads, parts.noted, revoked, lambda: told(parts))
+        run = partial(_in_thread_of, threads, computing)
+        writer = Writer(where, parts.state, handlers, parts.callers, run, parts.noted, revoked, lambda: told(parts))
         await writer.start()
         parts.publish, parts.tell, parts.note = writer.publish, writer.publish_config, writer.note
     elif runtime is not None:
@@ -87,6 +90,7 @@ async def run_process(
         parts.readiness,
         parts.counters,
         threads,
+        computing,
         None if following is None else following.forward,
         OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
         revoked=revoked,
@@ -123,8 +127,17 @@ async def run_process(
             if closes is not None:
                 await closes.close()
         around.denials.flush()
+        await asyncio.to_thread(computing.shutdown)
         threads.shutdown(wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
+
+
+def _in_thread_of(
+    threads: ThreadPoolExecutor, computing: Turns, method: Method, request: bytes, peer: Peer, deadline: Deadline
+) -> Future[bytes]:
+    """A call that another process passed on."""
+    work = partial(method.handle, request, peer, deadline)
+    return computing.submit(peer.name, work) if method.computes else threads.submit(work)
 
 
 def _left_s(own: OwnCertificate, parts: Parts) -> float:

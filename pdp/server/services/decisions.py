@@ -12,11 +12,13 @@ from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
+from pdp.server.turns import Pauses
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
 from pdp.wire.refusals import Unfit
 
 _SERVICE = "/pdp.v1.DecisionService/"
+_QUICK_BYTES = 8_192  # of a question that is read where it arrives
 
 
 def decision_handlers(desk: Desk) -> Handlers:
@@ -32,8 +34,9 @@ def decision_handlers(desk: Desk) -> Handlers:
         turn, questions = desk.turn(peer), wire.split_many(raw)
         if isinstance(questions, Unfit):
             raise unfit(questions)
-        results = []
+        results, pauses = [], Pauses()
         for each in questions:
+            pauses.take()
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
             results.append(_result(desk, each, peer, turn))
@@ -68,12 +71,12 @@ def decision_handlers(desk: Desk) -> Handlers:
         return write_explanation(desk.explain(ask, turn), ask.correlation)
 
     return {
-        f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
-        # In a thread: there can be a thousand, and no gate that asks for one may wait for them.
-        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, waits=True, passes=True),
+        f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True, quick_bytes=_QUICK_BYTES),
+        # Not where calls arrive: there can be a thousand, and no gate that asks for one may wait for them.
+        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, waits=True, computes=True, passes=True),
         f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
         f"{_SERVICE}WatchEpoch": StreamMethod(watch_epoch, Service.DECISION),
-        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, passes=True),
+        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, computes=True, passes=True),
     }
 
 
