@@ -38,6 +38,8 @@ HANDSHAKE_MS = 10_000
 #: callers too; so everything that comes is taken.
 ACCEPTING = 64
 
+PENDING = 16_384
+
 #: So much longer than a call may take, its answer may be on its way.
 _UNTAKEN_S = 1.0
 
@@ -556,6 +558,8 @@ def _options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING),
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.max_connection_idle_ms", limits.idle // 1000),
         ("grpc.server_handshake_timeout_ms", min(limits.idle // 1000, HANDSHAKE_MS)),  # until then it is not even idle
