@@ -103,8 +103,8 @@ class CallQueue:
         await asyncio.to_thread(self._thread.join)
 
     def at(self, deadline: Deadline, call: Unary) -> list[Unary]:
-        """Ends a call at its deadline, whatever is still going on for it. Empty what this returns when the call is over: what
-        keeps it keeps its memory."""
+        """Ends a call at its deadline, whatever is still going on for it. What this returns keeps the call with all its memory:
+        it is emptied when the call is over."""
         timed = [call]
         heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), timed))
         return timed

@@ -97,7 +97,8 @@ class Method:
 
     `service` is the role that a caller needs; None is for everyone. `for_gates` demands an entry in `peps`, too. `waits`
     gives it a thread; `computes`, the one thread in which callers take turns, and so does a request of more than
-    `quick_bytes`: nothing that can take long runs where the calls of all arrive. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the
+    `quick_bytes`: nothing that can take long runs where the calls of all arrive. `writes` runs it in the one process that
+    writes state, wherever the call arrives; `passes` lets the
     handler say so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to
     decide by. `names` is what a request is called, where its protocol says so inside it.
     """

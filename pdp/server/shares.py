@@ -1,4 +1,4 @@
-"""How much of something is in use, in all and by each caller. Nobody has more than half of it, so nobody keeps all others out."""
+"""How much of something is in use, in all and by each caller. One caller has half of it at most, and keeps nobody out."""
 
 from __future__ import annotations
 

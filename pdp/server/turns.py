@@ -1,6 +1,6 @@
 """One thread for what takes long, and callers take turns in it: one who asks for a hundred batches delays nobody's first.
 
-One, because threads of Python compute one at a time: more of them would only take the interpreter from the thread of all calls.
+One, because threads of Python compute one at a time: more of them would only take the interpreter from the thread of calls.
 """
 
 from __future__ import annotations

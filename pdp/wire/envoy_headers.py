@@ -52,9 +52,9 @@ def read_headers(http: Any, own: frozenset[str]) -> Headers:
         found = _raw(raw)
         texts = [value for values in found.values() for value in values]
     else:
-        names = list(joined)
-        if len(names) > HEADERS_MAX:
+        if len(joined) > HEADERS_MAX:
             raise Unfit("too_many_headers")
+        names = list(joined)
         texts = [joined[name] for name in names]
         found = dict(zip(names, zip(texts, strict=True), strict=True))  # the inner one makes a tuple of each
     names_told = "\n".join(found)

@@ -160,13 +160,17 @@ class Record:
 class Limits:
     message_bytes: int = _setting("the largest request", 256 * 1024)
     concurrent: int = _setting(
-        "calls in work at one time in a process, of one caller half of them; more are denied as overloaded", 1024, reloads=True
+        "calls in work at one time in a process, of one caller half of them; more are denied as overloaded",
+        1024,
+        reloads=True,
     )
     waiting: int = _setting(
         "of those, calls that wait for a thread, such as steps of grants; of one caller, half of them", 64, reloads=True
     )
     held_bytes: int = _setting(
-        "bytes of requests in work and of answers not taken yet in a process; of one caller, half of them", 64 << 20, reloads=True
+        "bytes of requests in work and of answers not taken yet in a process; of one caller, half of them",
+        64 << 20,
+        reloads=True,
     )
     streams: int = _setting("streams open at one time in a process; of one caller, half of them", 1024, reloads=True)
     calls_per_connection: int = _setting("calls open at one time on a connection", 100)

@@ -30,7 +30,7 @@ from pdp.wire.explanation import write_explanation
 from pdp.wire.messages import PDP
 from pdp.wire.refusals import UNFIT, Unfit
 from pdp.wire.strict import MESSAGE_BYTES_MAX
-from pdp.wire.values import put, take
+from pdp.wire.values import VALUES_MAX, Values, put, take
 from tests.pdp.wire.captures import CHAIN, GATE
 from tests.pdp.wire.many import read_many
 
@@ -41,7 +41,7 @@ WORDS = GateWords.of(
         """language 1
 entity Table
 entity Request from gate { size: Int }
-entity Note claimed { pages: Int }
+entity Note claimed { size: Int }
 entity User
 action read on Table, Request, Note { columns: Set<String>? claimed, origin: String? from gate }
 allow reads { for User do read on Table }
@@ -118,7 +118,7 @@ def nested(depth: int) -> Callable[[Any], None]:
 
 
 def wide(message: Any) -> None:
-    message.context["columns"].list_value.values.extend([PDP.Value(bool_value=True)] * 10_001)
+    message.context["columns"].list_value.values.extend([PDP.Value(bool_value=True)] * VALUES_MAX)  # and the list itself
 
 
 def told_of(type_name: str) -> Callable[[Any], None]:
@@ -159,7 +159,7 @@ ROWS: dict[str, tuple[Any, Callable[[Any], Any], str]] = {
     ),
     "value-without-kind": (None, lambda m: m.context["columns"].Clear(), "absent_value"),
     "deep": (None, nested(33), "too_deep"),
-    "wide": (None, wide, "too_many_items"),
+    "wide": (None, wide, "too_many_values"),
     "time-too-fine": (None, with_time(1), "malformed_value"),
     "time-too-late": (None, with_time(0, 10**15), "malformed_value"),
     "duration-too-fine": (None, with_duration(1), "malformed_value"),
@@ -329,7 +329,7 @@ def same(left: Any, right: Any) -> bool:
 def test_a_value_comes_back_as_itself(value: Any) -> None:
     message = PDP.Value()
     put(message, value)
-    assert same(take(PDP.Value.FromString(message.SerializeToString())), value)
+    assert same(take(PDP.Value.FromString(message.SerializeToString()), Values()), value)
 
 
 def test_one_and_true_and_its_text_are_three_values() -> None:
@@ -339,7 +339,7 @@ def test_one_and_true_and_its_text_are_three_values() -> None:
         message = PDP.Value()
         put(message, value)
         wire.append(message.SerializeToString())
-        assert type(take(message)) is type(value)
+        assert type(take(message, Values())) is type(value)
     assert len(set(wire)) == 3
 
 
