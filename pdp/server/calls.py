@@ -22,24 +22,15 @@ from typing import Any
 
 from grpc._cython import cygrpc
 
-from pdp.server.config import Limits
 from pdp.server.edge import Edge, Ended, Metadata, ended_by, trailing
 from pdp.server.half_open import HalfOpen
 from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
+from pdp.server.native import STATUS, options
 from pdp.server.peer import Peer
-
-#: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
-MESSAGE_BYTES_HARD = 4 << 20
-
-#: Connections that have not come through the handshake of TLS by then are closed. grpcio alone waits two minutes.
-HANDSHAKE_MS = 10_000
 
 #: Calls that grpcio may hand over before we have asked for another. What waits inside of it, it ends as it likes, innocent
 #: callers too; so everything that comes is taken.
 ACCEPTING = 64
-
-PENDING = 16_384
-
 #: So much longer than a call may take, its answer may be on its way.
 _UNTAKEN_S = 1.0
 
@@ -57,7 +48,7 @@ class CallQueue:
 
     def __init__(self, edge: Edge, loop: asyncio.AbstractEventLoop, *, shared: bool) -> None:
         self.edge, self.loop = edge, loop
-        self._server = cygrpc.Server(_options(edge.around.limits, shared=shared), False)
+        self._server = cygrpc.Server(options(edge.around.limits, shared=shared), False)
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
         self._timers: list[tuple[int, int, list[Unary]]] = []  # only this thread's; of a call that is over, empty
@@ -103,7 +94,7 @@ class CallQueue:
         await asyncio.to_thread(self._thread.join)
 
     def at(self, deadline: Deadline, call: Unary) -> list[Unary]:
-        """Ends a call at its deadline, whatever is still going on for it. What this returns keeps the call with all its memory:
+        """Ends a call at its deadline, whatever is still going on for it. What this returns keeps the call and its bytes:
         it is emptied when the call is over."""
         timed = [call]
         heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), timed))
@@ -246,7 +237,7 @@ class _Queued:
         if ended.answer is not None:
             operations.append(cygrpc.SendMessageOperation(ended.answer, _NO_FLAGS))
         told = trailing(self, ended)
-        status, details = _STATUS[ended.status], ended.details.encode()
+        status, details = STATUS[ended.status], ended.details.encode()
         operations.append(cygrpc.SendStatusFromServerOperation(told, status, details, _NO_FLAGS))
         self._ask(operations, self._sent)
 
@@ -446,6 +437,15 @@ class Stream(_Queued):
         return self._begun
 
     def begin(self) -> None:
+        edge = self.queue.edge
+        met = edge.meet(self, self._method)
+        if isinstance(met, Ended):
+            super().begin()
+            if self.claim():
+                self.finish(met)
+            edge.around.counters.calls[self.name, met.code].add(0)
+            edge.tell_denied(self, None, b"", met)
+            return
         with self._guard:
             self._due += 1  # of the task, which has yet to begin
         super().begin()
@@ -528,45 +528,3 @@ def _resolve(done: asyncio.Future[Any], event: Any) -> None:
 
 #: Figures are changed by this thread and by those that wait.
 _COUNTING = threading.Lock()
-
-_STATUS = {
-    name: getattr(cygrpc.StatusCode, name.lower())
-    for name in (
-        "OK",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-    )
-}
-
-
-def _options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
-    """What grpcio itself is told. `shared` lets several processes listen on one port."""
-    return (
-        ("grpc.so_reuseport", int(shared)),
-        ("grpc.max_receive_message_length", max(MESSAGE_BYTES_HARD, 2 * limits.message_bytes)),
-        ("grpc.max_metadata_size", limits.metadata_bytes),
-        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
-        ("grpc.max_concurrent_streams", limits.calls_per_connection),
-        ("grpc.server.max_pending_requests", PENDING),
-        ("grpc.server.max_pending_requests_hard_limit", PENDING),
-        ("grpc.max_allowed_incoming_connections", limits.connections),
-        ("grpc.max_connection_idle_ms", limits.idle // 1000),
-        ("grpc.server_handshake_timeout_ms", min(limits.idle // 1000, HANDSHAKE_MS)),  # until then it is not even idle
-        ("grpc.max_connection_age_ms", limits.connection_age // 1000),
-        ("grpc.max_connection_age_grace_ms", limits.drain // 1000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.max_ping_strikes", 4),
-    )

@@ -119,18 +119,20 @@ class Edge:
 
     # ---- one request, one answer
 
-    def meet(self, call: Call, method: Method) -> Peer | Ended:
+    def meet(self, call: Call, method: Method | StreamMethod) -> Peer | Ended:
         """Before its message: who calls, if that caller may."""
         try:
             peer = self._find_peer(call)
             refuse_peer(peer, method, self.around.revoked())
             return peer
-        except CallRefused as refused:
-            return self.ended(method, b"", refused)
+        except CallRefused as found:
+            refused = found
         except PdpError as error:  # the clock
-            return self.ended(method, b"", refusal_of(error))
+            refused = refusal_of(error)
         except Exception:  # noqa: BLE001  # the edge: whatever went wrong, it is a refusal
-            return self._failed(call, method, b"")
+            _log.exception("a call failed", extra={"method": call.name, "correlation": correlation(call)})
+            refused = edge_refusal("internal")
+        return self.ended(method, b"", refused) if isinstance(method, Method) else ended_by(refused)
 
     def begin(self, call: Call, method: Method, request: bytes) -> tuple[Peer, Deadline] | Ended:
         """With its message, all that comes before the handler. Its caller is found again: the message may have come later

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 _Call = TypeVar("_Call", bound=Hashable)
 
-#: What one caller may have of all that may be open: an eighth. Of calls that are made as they should be, next to none is.
-SHARES = 8
+#: One caller may have an eighth of all that may be open, and this many in any case.
+SHARES, SHARE_MIN = 8, 16
 
 
 class HalfOpen(Generic[_Call]):
@@ -30,7 +30,7 @@ class HalfOpen(Generic[_Call]):
         oldest of the one who has most, when there are `most` in all."""
         theirs = self._of.get(caller, ())
         gone = None
-        if len(theirs) >= max(1, most // SHARES):
+        if len(theirs) >= max(SHARE_MIN, most // SHARES):
             gone = next(iter(theirs))
         elif len(self._all) >= most:
             gone = next(iter(self._of[max(self._of, key=lambda name: len(self._of[name]))]))

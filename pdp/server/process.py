@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from pdp.server.follower import Following
 from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
+from pdp.server.native import open_connections
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
 from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
@@ -37,6 +39,8 @@ from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
 _THREADS = 8
+#: So long a thread that computes keeps the interpreter from the thread of all calls: a tenth of what Python lets it.
+SWITCH_S = 0.0005
 
 _log = logging.getLogger("pdp.server")
 
@@ -58,8 +62,10 @@ async def run_process(
 ) -> None:
     """Serves until `stop` is set. `runtime` is where the processes of one server meet; None when there is one only."""
     config = parts.config
+    sys.setswitchinterval(SWITCH_S)
     threads, computing = ThreadPoolExecutor(_THREADS, "pdp-waits"), Turns("pdp-computes")
     own = _own_certificate(parts)
+    parts.counters.gauge("connections_open", "connections that are open, on all listeners", open_connections)
     if own is not None:
         says = "until our own certificate ends, and nobody can connect"
         parts.counters.gauge("certificate_fresh_seconds", says, partial(_left_s, own, parts))

@@ -6,14 +6,10 @@ One, because threads of Python compute one at a time: more of them would only ta
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
-
-#: So long it computes in one go, and so long it then leaves the interpreter to others.
-STRETCH_NS, PAUSE_S = 2_000_000, 0.0005
 
 
 class Turns:
@@ -67,17 +63,3 @@ class Turns:
             if theirs:
                 self._waiting[caller] = theirs  # behind all others
             return turn
-
-
-class Pauses:
-    """Within one piece of work: leaves the interpreter to the others every few milliseconds."""
-
-    __slots__ = ("_since",)
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter_ns()
-
-    def take(self) -> None:
-        if time.perf_counter_ns() - self._since > STRETCH_NS:
-            time.sleep(PAUSE_S)
-            self._since = time.perf_counter_ns()

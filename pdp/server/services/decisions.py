@@ -12,7 +12,6 @@ from pdp.server.epochs import Asked
 from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.hearing import Heard
 from pdp.server.peer import Peer
-from pdp.server.turns import Pauses
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
 from pdp.wire.refusals import Unfit
@@ -35,9 +34,8 @@ def decision_handlers(desk: Desk) -> Handlers:
         turn, questions = desk.turn(peer), wire.split_many(raw)
         if isinstance(questions, Unfit):
             raise unfit(questions)
-        results, pauses, values = [], Pauses(), Values(MESSAGE_VALUES_MAX)
+        results, values = [], Values(MESSAGE_VALUES_MAX)
         for each in questions:
-            pauses.take()
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
             results.append(_result(desk, each, peer, turn, Values(of=values)))

@@ -395,7 +395,7 @@ def test_an_answer_that_is_none_is_an_error_and_no_denial(raw: bytes) -> None:
 
 def test_a_request_comes_through() -> None:
     request = pdp.Request(
-        "read", pdp.Resource("Note", "n", {"pages": 1}, [("Table", "t")]), user=("User", "ada"), context={"columns": ["id"]}
+        "read", pdp.Resource("Note", "n", {"size": 1}, [("Table", "t")]), user=("User", "ada"), context={"columns": ["id"]}
     )
     raw = client.write_request(request, grant=TOKEN, correlation="c")
     found = read_check(raw, MAY, WORDS)
