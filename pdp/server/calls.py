@@ -16,17 +16,19 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from grpc._cython import cygrpc
 
-from pdp.server.edge import Edge, Ended, Metadata, ended_by, trailing
+from pdp.server.edge import Edge, Ended, ended_by
 from pdp.server.half_open import HalfOpen
 from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
-from pdp.server.native import STATUS, options
+from pdp.server.native import options
 from pdp.server.peer import Peer
+from pdp.server.queued import NO_FLAGS, Queued
+from pdp.server.streams import Stream
 
 #: Calls that grpcio may hand over before we have asked for another. What waits inside of it, it ends as it likes, innocent
 #: callers too; so everything that comes is taken.
@@ -34,7 +36,6 @@ ACCEPTING = 64
 #: So much longer than a call may take, its answer may be on its way.
 _UNTAKEN_S = 1.0
 
-_NO_FLAGS = 0
 _LOOK_S = 0.5
 _LOOK_NS = int(_LOOK_S * 1e9)
 _CANCEL_S = 5.0  # what is cancelled ends at once, or never
@@ -59,7 +60,7 @@ class CallQueue:
         # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
         # it under that call.
         self._native = threading.Lock()
-        self._live: set[_Queued] = set()
+        self._live: set[Queued] = set()
         self._accepting = 0
         self._shutting = False
         self._ended = threading.Event()
@@ -111,7 +112,7 @@ class CallQueue:
     def is_whole(self, call: Unary) -> None:
         self._half.drop(call)
 
-    def is_over(self, call: _Queued) -> None:
+    def is_over(self, call: Queued) -> None:
         with self._lock:
             self._live.discard(call)
 
@@ -151,7 +152,7 @@ class CallQueue:
             self._accept()
         name = event.call_details.method.decode("utf-8", "replace")
         method = self.edge.methods.get(name)
-        call: _Queued
+        call: Queued
         if isinstance(method, Method):
             call = Unary(self, event, name, method)
         elif isinstance(method, StreamMethod):
@@ -190,90 +191,7 @@ class CallQueue:
             call.cancel()
 
 
-class _Queued:
-    """A call, until everything that was asked of grpcio about it has happened."""
-
-    __slots__ = ("_due", "_finished_ns", "_guard", "_raw", "_said", "cancelled", "deadline_s", "metadata", "name", "queue")
-
-    def __init__(self, queue: CallQueue, event: Any, name: str) -> None:
-        self.queue, self.name = queue, name
-        self.metadata: Metadata = event.invocation_metadata or ()
-        self.deadline_s: float = event.call_details.deadline
-        self._raw = event.call
-        self._guard = threading.Lock()
-        self._due = 0
-        self._said = False
-        self._finished_ns = 0
-        self.cancelled = False
-
-    def begin(self) -> None:
-        self._ask((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
-
-    def left_s(self) -> float:
-        return self.deadline_s - time.time()
-
-    def shown(self) -> Mapping[bytes, Sequence[bytes]]:
-        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(self._raw) or {}
-        return found
-
-    def claim(self) -> bool:
-        """Whether it is for whoever asks to say how the call ended: the first one does."""
-        with self._guard:
-            first, self._said = not self._said, True
-        return first
-
-    def is_untaken_since(self, ns: int) -> bool:
-        """Whether it was answered before then; what is told of calls that are not over."""
-        return 0 < self._finished_ns < ns
-
-    def cancel(self) -> None:
-        self._finished_ns = 0
-        self._raw.cancel()
-
-    def finish(self, ended: Ended) -> None:
-        """Sends how the call ended."""
-        self._finished_ns = time.monotonic_ns()
-        operations = [] if self._has_begun_to_answer else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
-        if ended.answer is not None:
-            operations.append(cygrpc.SendMessageOperation(ended.answer, _NO_FLAGS))
-        told = trailing(self, ended)
-        status, details = STATUS[ended.status], ended.details.encode()
-        operations.append(cygrpc.SendStatusFromServerOperation(told, status, details, _NO_FLAGS))
-        self._ask(operations, self._sent)
-
-    @property
-    def _has_begun_to_answer(self) -> bool:
-        return False
-
-    def _ask(self, operations: Sequence[Any], then: Callable[[Any], None]) -> None:
-        with self._guard:
-            self._due += 1
-        try:
-            self._raw.start_server_batch(operations, then)
-        except Exception:
-            self._happened()
-            raise
-
-    def _happened(self) -> None:
-        with self._guard:
-            self._due -= 1
-            over = self._due == 0
-        if over:
-            self._leave()
-            self.queue.is_over(self)
-
-    def _leave(self) -> None:
-        """Everything about it has happened: it holds nothing any more."""
-
-    def _sent(self, _: Any) -> None:
-        self._happened()
-
-    def _closed(self, event: Any) -> None:
-        self.cancelled = bool(event.batch_operations[0].cancelled())
-        self._happened()
-
-
-class _Unknown(_Queued):
+class _Unknown(Queued):
     __slots__ = ()
 
     def begin(self) -> None:
@@ -283,8 +201,10 @@ class _Unknown(_Queued):
         self.queue.edge.tell_denied(self, None, b"", ended)
 
 
-class Unary(_Queued):
+class Unary(Queued):
     """One request, one answer."""
+
+    queue: CallQueue
 
     __slots__ = ("_began_ns", "_bytes", "_caller", "_method", "_request", "_shown", "_span", "_timed")
 
@@ -307,7 +227,7 @@ class Unary(_Queued):
             self._end(met)
             return
         self._caller = met.name
-        self._ask((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+        self._ask((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._received)
         self.queue.is_half(self, self._caller)
 
     def shown(self) -> Mapping[bytes, Sequence[bytes]]:
@@ -419,111 +339,6 @@ class Unary(_Queued):
                 counters.in_work.add(self._caller, -1)
                 counters.bytes.add(self._caller, -self._bytes)
                 self._bytes = None
-
-
-class Stream(_Queued):
-    """Requests and answers, handled on the loop of the process."""
-
-    __slots__ = ("_begun", "_method", "_task")
-
-    def __init__(self, queue: CallQueue, event: Any, name: str, method: StreamMethod) -> None:
-        super().__init__(queue, event, name)
-        self._method = method
-        self._begun = False
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def _has_begun_to_answer(self) -> bool:
-        return self._begun
-
-    def begin(self) -> None:
-        edge = self.queue.edge
-        met = edge.meet(self, self._method)
-        if isinstance(met, Ended):
-            super().begin()
-            if self.claim():
-                self.finish(met)
-            edge.around.counters.calls[self.name, met.code].add(0)
-            edge.tell_denied(self, None, b"", met)
-            return
-        with self._guard:
-            self._due += 1  # of the task, which has yet to begin
-        super().begin()
-        self.queue.loop.call_soon_threadsafe(self._start)
-
-    def _start(self) -> None:
-        self._task = self.queue.loop.create_task(self._run())
-        self._task.add_done_callback(self._has_run)
-
-    def _has_run(self, task: asyncio.Task[None]) -> None:
-        """Also of a task that was cancelled before its first step, of which nothing has run."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a stream could not be ended", exc_info=error)
-        try:
-            if not self.cancelled and self.claim():  # nobody has said how it ended: its caller would wait for ever
-                refused = edge_refusal("internal")
-                self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
-        except Exception:  # noqa: BLE001  # what cannot be ended here ends with its connection
-            _log.exception("a stream could not be ended")
-        finally:
-            self._happened()
-
-    async def _run(self) -> None:
-        counters, for_all = self.queue.edge.around.counters, self._method.service is None
-        counters.streams += not for_all
-        counters.streams_for_all += for_all
-        try:
-            if self.cancelled:
-                return
-            async for answer in self.queue.edge.stream(self, self._method, self._requests()):
-                if isinstance(answer, Ended):
-                    if self.claim():
-                        self.finish(answer)
-                else:
-                    await self._send(answer)
-        finally:
-            counters.streams -= not for_all
-            counters.streams_for_all -= for_all
-
-    async def _requests(self) -> AsyncIterator[bytes]:
-        while True:
-            operations = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
-            request = (await self._done(operations)).batch_operations[0].message()
-            if request is None:
-                return
-            yield request
-
-    async def _send(self, answer: bytes) -> None:
-        operations = [] if self._begun else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
-        self._begun = True
-        await self._done([*operations, cygrpc.SendMessageOperation(answer, _NO_FLAGS)])
-
-    async def _done(self, operations: Sequence[Any]) -> Any:
-        """Waits until grpcio has done it; the event says with what."""
-        done: asyncio.Future[Any] = self.queue.loop.create_future()
-
-        def happened(event: Any) -> None:
-            try:
-                self.queue.loop.call_soon_threadsafe(_resolve, done, event)
-            finally:
-                self._happened()
-
-        self._ask(operations, happened)
-        return await done
-
-    def _closed(self, event: Any) -> None:
-        super()._closed(event)
-        if self.cancelled:
-            self.queue.loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-
-def _resolve(done: asyncio.Future[Any], event: Any) -> None:
-    if not done.done():
-        done.set_result(event)
 
 
 #: Figures are changed by this thread and by those that wait.

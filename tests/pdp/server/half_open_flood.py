@@ -21,10 +21,10 @@ def context(certificate: str, key: str, roots: str) -> ssl.SSLContext:
 
 
 def _flood(address: str, tls: ssl.SSLContext, path: bytes) -> None:
-    """For each line of input, a thousand calls on a connection of their own, which stays until two others came."""
+    """For each line of input, a thousand calls on a connection of their own, which stays until eight others came."""
     opened: deque[Raw] = deque()
     for _ in sys.stdin:
-        while len(opened) > 2:
+        while len(opened) > 8:
             opened.popleft().close()
         opened.append(Raw(address, tls))
         try:

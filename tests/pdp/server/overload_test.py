@@ -96,7 +96,7 @@ def test_s3_calls_without_a_message_of_a_stranger_fail_no_check_of_a_gate(tmp_pa
     ):
         answers = []
         for _ in range(20):
-            flood.write("\n")
+            flood.write("\n" * 4)
             flood.flush()
             answers += [call(gate, "/test.Echo/Gate", b"asked") for _ in range(10)]
         assert set(answers) == {b"asked"}

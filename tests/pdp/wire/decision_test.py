@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import pdp
 from language import FOREVER, Outcome, RuleError, Source, Span, compile_policies
 from pdp.engine.decide import Explanation
+from pdp.errors import PdpError
 from pdp.model.ask import Ask, Shown, Target
 from pdp.model.decision import Decision, Settled
 from pdp.wire import client
@@ -444,3 +445,85 @@ def test_an_explanation() -> None:
     assert (found.decision.allowed, found.decision.correlation_id) == (True, "c")
     assert [(r.rule, r.effect, r.truth, r.place) for r in found.rules] == [("r", "allow", "true", "p.policy:5:1")]
     assert [c.clause for c in found.rules[0].conjuncts]
+
+
+# ---- how many values (finding S4)
+
+
+def many_values(where: str, number: int) -> Any:
+    """A question with so many values in one place, or with that many in several that are nested."""
+    message = question()
+    message.context.clear()
+    message.resource.type = "Note"
+    true = PDP.Value(bool_value=True)
+    if where == "list":
+        message.context["columns"].list_value.values.extend([true] * (number - 1))
+    elif where == "nested":
+        for n in range(2):
+            inner = message.context["columns"].list_value.values.add().list_value.values
+            inner.extend([true] * ((number - 3) // 2 + (n and (number - 3) % 2)))
+    elif where == "record":
+        record = message.context["columns"].record_value.fields
+        for n in range(number - 1):
+            record[f"n{n}"].bool_value = True
+    elif where == "attributes":
+        message.resource.attributes.fields["size"].list_value.values.extend([true] * (number - 1))
+    elif where == "parents":
+        for n in range(number):
+            message.resource.parents.add(type="Table", id=f"t{n}")
+    elif where == "user":
+        message.subject.user.type, message.subject.user.id = "User", "ada"
+        for n in range(number):
+            message.subject.user.parents.add(type="Table", id=f"t{n}")
+    else:
+        message.resource.attributes.fields["size"].list_value.values.extend([true] * (number // 2 - 1))
+        message.context["columns"].list_value.values.extend([true] * (number - number // 2 - 1))
+    return message
+
+
+@pytest.mark.parametrize("where", ["list", "nested", "record", "attributes", "parents", "user", "together"])
+def test_s4_values_are_counted_wherever_they_stand(where: str) -> None:
+    """Finding S4: 10,000 for each list, and no bound for all of them."""
+    taken = read_check(many_values(where, VALUES_MAX).SerializeToString(), MAY, WORDS)
+    assert isinstance(taken, Ask), taken
+    for read, request in (
+        (read_check, many_values(where, VALUES_MAX + 1)),
+        (read_explain, PDP.ExplainRequest(request=many_values(where, VALUES_MAX + 1))),
+    ):
+        found = read(request.SerializeToString(), MAY, WORDS)
+        assert isinstance(found, Unfit)
+        assert found.code == "too_many_values"
+
+
+def test_s4_values_are_counted_before_they_are_read() -> None:
+    """The first of them could not be read."""
+    message = many_values("list", VALUES_MAX + 1)
+    message.context["columns"].list_value.values[0].Clear()
+    found = read_check(message.SerializeToString(), None, WORDS)
+    assert isinstance(found, Unfit)
+    assert found.code == "too_many_values"
+
+
+@pytest.mark.parametrize("where", ["context", "resource", "user"])
+def test_s4_names_are_compared_before_their_values_are_read(where: str) -> None:
+    message = question()
+    if where == "context":
+        message.context["unknown"].SetInParent()  # a value without a kind: it would be refused as `absent_value`
+    elif where == "resource":
+        message.resource.type = "Note"
+        message.resource.attributes.fields["unknown"].SetInParent()
+    else:
+        message.subject.user.type, message.subject.user.id = "Note", "ada"
+        message.subject.user.attributes.fields["unknown"].SetInParent()
+    with pytest.raises(PdpError) as refused:
+        read_check(message.SerializeToString(), replace(MAY, users=frozenset({"Note"})), WORDS)
+    assert refused.value.code == "invalid_request"
+    assert "`unknown` is not declared" in refused.value.message
+
+
+def test_s4_a_message_has_a_bound_of_its_own() -> None:
+    values = Values(10)
+    Values(8, of=values).count(8)
+    with pytest.raises(Unfit) as refused:
+        Values(8, of=values).count(3)
+    assert refused.value.code == "too_many_values"
