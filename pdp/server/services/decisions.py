@@ -18,7 +18,7 @@ from pdp.wire.refusals import Unfit
 from pdp.wire.values import MESSAGE_VALUES_MAX, Values
 
 _SERVICE = "/pdp.v1.DecisionService/"
-_QUICK_BYTES = 8_192  # of a question that is read where it arrives
+_QUICK_BYTES = 8_192  # of a question that is worked out where it arrives
 
 
 def decision_handlers(desk: Desk) -> Handlers:
