@@ -317,8 +317,9 @@ class Unary(Queued):
                 around.counters.bytes.add(self._caller, len(ended.answer))
         if self._span is not None:
             around.tracer.end(self._span, ended.code)
+        request = self._request  # it is gone once the answer was sent
         self.finish(ended)
-        self.queue.edge.tell_denied(self, self._method, self._request, ended)
+        self.queue.edge.tell_denied(self, self._method, request, ended)
 
     def _enter(self, size: int) -> None:
         """It is in work from now on. What has not come whole is none: anybody can begin a call."""

@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 import pdp
-from pdp.server.calls import MESSAGE_BYTES_HARD
+from pdp.server.native import MESSAGE_BYTES_HARD
 from pdp.server.table import make_handlers
 from pdp.wire.client import write_request
 from pdp.wire.messages import ENVOY, PDP
