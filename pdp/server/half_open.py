@@ -28,16 +28,19 @@ class HalfOpen(Generic[_Call]):
     def add(self, call: _Call, caller: str, ends_ns: int, most: int) -> _Call | None:
         """The call that has to go for it, where there are too many: the oldest of this caller, when it has its share; the
         oldest of the one who has most, when there are `most` in all."""
-        theirs = self._of.get(caller, ())
-        gone = None
-        if len(theirs) >= max(SHARE_MIN, most // SHARES):
+        theirs, gone = self._of.get(caller), None
+        if theirs is not None and len(theirs) >= SHARE_MIN and len(theirs) >= most // SHARES:
             gone = next(iter(theirs))
         elif len(self._all) >= most:
             gone = next(iter(self._of[max(self._of, key=lambda name: len(self._of[name]))]))
         if gone is not None:
             self.drop(gone)
+            theirs = self._of.get(caller)
         self._all[call] = ends_ns, caller
-        self._of.setdefault(caller, {})[call] = None
+        if theirs is None:
+            self._of[caller] = {call: None}
+        else:
+            theirs[call] = None
         return gone
 
     def drop(self, call: _Call) -> None:

@@ -15,14 +15,17 @@ class Shares:
     def add(self, caller: str, amount: int) -> None:
         """Gives it back, where it is negative."""
         self.all += amount
-        left = self.of.get(caller, 0) + amount
+        of = self.of
+        left = of.get(caller, 0) + amount
         if left:
-            self.of[caller] = left
-        else:
-            self.of.pop(caller, None)
+            of[caller] = left
+        elif caller in of:
+            del of[caller]
 
     def refuses(self, caller: str, most: int, what: str) -> str | None:
         """Why there is too much of it, where there is."""
+        if self.all <= most // 2:  # nobody has more than all
+            return None
         if self.all > most:
             return f"more than {most} {what}"
         if self.of.get(caller, 0) > max(1, most // 2):

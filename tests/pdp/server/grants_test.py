@@ -86,7 +86,7 @@ def test_a_task_from_its_opening_to_its_end(place: Place, server: Running) -> No
 def test_a_denial_at_the_edge_is_called_what_the_request_is(
     place: Place, server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While nothing can be decided, from an answer that is made for it. The request of somebody who is no gate is not read."""
+    """While nothing can be decided, from an answer that is made for it. What somebody asks who is no gate is not read."""
     place.certificate(API)
     asked = asking_envoy(place, "")
     asked.attributes.request.http.headers["x-request-id"] = "abc"
