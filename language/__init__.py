@@ -33,8 +33,8 @@ from language.testing.run import (
     clause_coverage,
     run_test,
 )
-from language.types import Trust
-from language.values import BadValue, conform_id, conform_record, describe, shorten
+from language.types import RecordType, Trust
+from language.values import BadValue, conform_id, conform_record, describe, refuse_undeclared, shorten
 from language.vocabulary import ApprovalDecl, MayDecl, ScopeDecl, TaskDecl, Vocabulary
 from language.work import CHECK_STEPS
 from language.world import World, changed
@@ -75,6 +75,7 @@ __all__ = [
     "PolicyErrors",
     "PolicyTest",
     "Read",
+    "RecordType",
     "Refusal",
     "RequestData",
     "Result",
@@ -112,6 +113,7 @@ __all__ = [
     "parse_instant",
     "parse_pattern",
     "printable",
+    "refuse_undeclared",
     "render",
     "route_http",
     "route_tcp",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, assert_never
@@ -83,11 +83,17 @@ def conform_record(value: Any, type_: RecordType, where: str) -> tuple[Any, ...]
         raise _wrong(value, where, "an object")
     if not value and type_.absent is not None:
         return type_.absent
-    if not value.keys() <= type_.names:
-        unknown = next(key for key in value if key not in type_.names)
-        known = ", ".join(sorted(type_.names)) or "none"
-        raise BadValue(f"{where}: `{shorten(unknown)}` is not declared; known are {known}")
+    refuse_undeclared(value, type_, where)
     return tuple([_conform_field(value, f.name, f.type, f.optional, where) for f in type_.fields])
+
+
+def refuse_undeclared(names: Iterable[str], type_: RecordType, where: str) -> None:
+    """Before any of their values is looked at."""
+    if type_.names.issuperset(names):
+        return
+    unknown = next(name for name in names if name not in type_.names)
+    known = ", ".join(sorted(type_.names)) or "none"
+    raise BadValue(f"{where}: `{shorten(unknown)}` is not declared; known are {known}")
 
 
 def _conform_field(value: Mapping[str, Any], name: str, type_: Type, optional: bool, where: str) -> Any:

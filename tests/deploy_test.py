@@ -50,6 +50,18 @@ def test_the_unit_is_started_again_however_often_it_failed() -> None:
     assert found["Unit"]["StartLimitIntervalSec"] == "0"
 
 
+def test_s5_memory_is_bounded_for_each_process_and_one_that_is_killed_is_started_again() -> None:
+    """Finding S5: what gRPC does not bound, the unit does; the others go on."""
+    service = unit()["Service"]
+    gib = {name: int(service[name].removesuffix("G")) for name in ("MemoryMax", "LimitDATA")}
+    assert 0 < gib["LimitDATA"] < gib["MemoryMax"]
+    assert service["OOMPolicy"] == "continue"
+    limits = Config().limits
+    listeners = 2
+    assert int(service["LimitNOFILE"]) > listeners * limits.connections
+    assert 2 * limits.held_bytes < gib["LimitDATA"] << 30
+
+
 def test_the_image_has_the_extras_and_the_ports() -> None:
     text = (ROOT / "Dockerfile").read_text("utf-8")
     extras = re.search(r"'\.\[([a-z,]+)\]'", text)

@@ -97,6 +97,6 @@ def _moment(grant: Any, name: str) -> str | None:
 
 
 def _value(value: Any) -> Any:
-    from pdp.wire.values import take
+    from pdp.wire.values import Values, take
 
-    return take(value)
+    return take(value, Values())

@@ -27,6 +27,8 @@ LEEWAY_US_MAX = 30 * SECOND_US
 ALGORITHMS = ("ES256", "ES384", "ES512")
 _HEADERS = frozenset({"alg", "typ", "jwk"})
 _KEY_MEMBERS = frozenset({"kty", "crv", "x", "y", "alg"})
+_KEY_REMEMBERED_MAX = 512  # characters; what is larger, which no good key is, is read each time
+_JTI_REMEMBERED_MAX = 64  # characters; of a longer one its digest is remembered
 _OF_NOTHING = hashlib.sha256(b"").digest()
 _SEAL = object()
 
@@ -163,7 +165,8 @@ def _key(read: Compact) -> TokenKey:
     if has_private_part(jwk):
         raise Refused("proof_key_private")
     members = tuple(sorted(jwk.items())) if all(isinstance(v, str) for v in jwk.values()) else ()
-    key = _key_of(members) if jwk.keys() <= _KEY_MEMBERS else None
+    read_key = _key_of if sum(len(value) for _, value in members) <= _KEY_REMEMBERED_MAX else _key_of.__wrapped__
+    key = read_key(members) if jwk.keys() <= _KEY_MEMBERS else None
     if key is None:
         raise Refused("proof_key_malformed")
     return key
@@ -180,8 +183,9 @@ def _key_of(members: tuple[tuple[str, str], ...]) -> TokenKey | None:
 
 def _use(memory: ProofMemory, key: str, jti: str, issued: int, ends: int, now: int) -> None:
     """P-9, last of all: only genuine proofs are remembered. A memory that fails says no."""
+    mark = jti if len(jti) <= _JTI_REMEMBERED_MAX else base64url(hashlib.sha256(jti.encode()).digest())
     try:
-        use = memory.use(key, jti, issued, ends, now)
+        use = memory.use(key, mark, issued, ends, now)
     except Exception:  # noqa: BLE001  # whatever kind of memory it is: what cannot be asked did not say yes
         use = Use.UNREACHABLE
     if use is not Use.FIRST:

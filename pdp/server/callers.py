@@ -18,6 +18,7 @@ from pdp.server.handlers import edge_refusal
 from pdp.server.peer import Peer, Transport
 
 CALLERS_MAX = 4096
+CHAIN_BYTES_MAX = 16_384  # of what is remembered; a caller can put what it likes behind its certificate
 
 
 class _Entries:
@@ -114,7 +115,8 @@ class Callers:
         except Refused as refused:
             raise edge_refusal("unauthenticated", refused.code) from None
         peer = self._presented(entries, presented, trust_domain)
-        entries.by_chain.keep(chain_pem, peer)
+        if len(chain_pem) <= CHAIN_BYTES_MAX:
+            entries.by_chain.keep(chain_pem, peer)
         return peer
 
 

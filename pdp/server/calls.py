@@ -16,24 +16,28 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from grpc._cython import cygrpc
 
-from pdp.server.config import Limits
-from pdp.server.edge import Edge, Ended, Metadata, ended_by, trailing
+from pdp.server.edge import Edge, Ended, ended_by
+from pdp.server.half_open import HalfOpen
 from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
+from pdp.server.native import options
+from pdp.server.peer import Peer
+from pdp.server.queued import NO_FLAGS, Queued
+from pdp.server.streams import Stream
 
-#: Requests above this are ended by grpcio itself; between the configured limit and this they get an answer.
-MESSAGE_BYTES_HARD = 4 << 20
+#: Calls that grpcio may hand over before we have asked for another. What waits inside of it, it ends as it likes, innocent
+#: callers too; so everything that comes is taken.
+ACCEPTING = 64
+#: So much longer than a call may take, its answer may be on its way.
+_UNTAKEN_S = 1.0
 
-#: Connections that have not come through the handshake of TLS by then are closed. grpcio alone waits two minutes.
-HANDSHAKE_MS = 10_000
-
-_NO_FLAGS = 0
 _LOOK_S = 0.5
+_LOOK_NS = int(_LOOK_S * 1e9)
 _CANCEL_S = 5.0  # what is cancelled ends at once, or never
 _log = logging.getLogger("pdp.server")
 
@@ -45,20 +49,20 @@ class CallQueue:
 
     def __init__(self, edge: Edge, loop: asyncio.AbstractEventLoop, *, shared: bool) -> None:
         self.edge, self.loop = edge, loop
-        self._server = cygrpc.Server(_options(edge.around.limits, shared=shared), False)
+        self._server = cygrpc.Server(options(edge.around.limits, shared=shared), False)
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
-        self._timers: list[tuple[int, int, Unary]] = []  # only this thread's
-        # Calls without their message, oldest first. All of them have the same time, so that no heap is needed; where a
-        # shorter one comes into force, those that have it wait behind those that have the longer one.
-        self._half: dict[Unary, int] = {}  # only this thread's
+        self._timers: list[tuple[int, int, list[Unary]]] = []  # only this thread's; of a call that is over, empty
+        self._half: HalfOpen[Unary] = HalfOpen()  # only this thread's
+        self._untaken_at = 0
         self._numbers = count()
         self._lock = threading.Lock()
         # The thread can learn that the server was shut down before the call that does it has returned: it must not destroy
         # it under that call.
         self._native = threading.Lock()
-        self._live: set[_Queued] = set()
-        self._accepting = self._shutting = False
+        self._live: set[Queued] = set()
+        self._accepting = 0
+        self._shutting = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="pdp-calls", daemon=True)
 
@@ -70,7 +74,8 @@ class CallQueue:
 
     def start(self) -> None:
         self._server.start()
-        self._accept()
+        for _ in range(ACCEPTING):
+            self._accept()
         self._thread.start()
 
     async def stop(self, grace_s: float) -> None:
@@ -89,24 +94,25 @@ class CallQueue:
                 return  # the thread is a daemon: it ends with the process
         await asyncio.to_thread(self._thread.join)
 
-    def at(self, deadline: Deadline, call: Unary) -> None:
-        """Ends a call at its deadline, whatever is still going on for it."""
-        heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), call))
+    def at(self, deadline: Deadline, call: Unary) -> list[Unary]:
+        """Ends a call at its deadline, whatever is still going on for it. What this returns keeps the call and its bytes:
+        it is emptied when the call is over."""
+        timed = [call]
+        heapq.heappush(self._timers, (deadline.at_ns, next(self._numbers), timed))
+        return timed
 
-    def is_half(self, call: Unary) -> None:
-        """Its message has not come. It may wait for it, until that takes too long or too many others wait as well: then
-        the oldest goes, so that whoever opens calls and says nothing keeps nobody out."""
+    def is_half(self, call: Unary, caller: str) -> None:
+        """Its message has not come. It may wait for it, until that takes too long or too many others wait as well."""
         limits = self.edge.around.limits
-        while len(self._half) >= limits.concurrent:
-            oldest = next(iter(self._half))
-            del self._half[oldest]
-            oldest.is_not_coming("overloaded")
-        self._half[call] = time.monotonic_ns() + limits.deadline * 1000
+        ends_ns = time.monotonic_ns() + limits.deadline * 1000
+        gone = self._half.add(call, caller, ends_ns, limits.concurrent)
+        if gone is not None:
+            gone.is_not_coming("overloaded")
 
     def is_whole(self, call: Unary) -> None:
-        self._half.pop(call, None)
+        self._half.drop(call)
 
-    def is_over(self, call: _Queued) -> None:
+    def is_over(self, call: Queued) -> None:
         with self._lock:
             self._live.discard(call)
 
@@ -133,11 +139,11 @@ class CallQueue:
             self._ended.set()
 
     def _accept(self) -> None:
-        self._accepting = True
+        self._accepting += 1
         self._server.request_call(self._queue, self._queue, _ACCEPT)
 
     def _accepted(self, event: Any) -> None:
-        self._accepting = False
+        self._accepting -= 1
         if event.call_details is None or event.call_details.method is None or not event.success:
             if not self._shutting:
                 self._accept()
@@ -146,7 +152,7 @@ class CallQueue:
             self._accept()
         name = event.call_details.method.decode("utf-8", "replace")
         method = self.edge.methods.get(name)
-        call: _Queued
+        call: Queued
         if isinstance(method, Method):
             call = Unary(self, event, name, method)
         elif isinstance(method, StreamMethod):
@@ -159,9 +165,8 @@ class CallQueue:
 
     def _until_timer_s(self) -> float:
         soonest = self._timers[0][0] if self._timers else 0
-        if self._half:
-            oldest = next(iter(self._half.values()))
-            soonest = min(soonest, oldest) if soonest else oldest
+        if (half := self._half.soonest_ns()) is not None:
+            soonest = min(soonest, half) if soonest else half
         if not soonest:
             return _LOOK_S
         return min(_LOOK_S, max(0.0, (soonest - time.monotonic_ns()) / 1e9))
@@ -169,85 +174,24 @@ class CallQueue:
     def _run_timers(self) -> None:
         timers, now = self._timers, time.monotonic_ns()
         while timers and timers[0][0] <= now:
-            heapq.heappop(timers)[2].is_late()
-        while self._half:
-            call, ends = next(iter(self._half.items()))
-            if ends > now:
-                return
-            del self._half[call]
-            call.is_not_coming("deadline_passed")
+            for call in heapq.heappop(timers)[2]:
+                call.is_late()
+        while (late := self._half.late(now)) is not None:
+            late.is_not_coming("deadline_passed")
+        if now >= self._untaken_at:
+            self._untaken_at = now + _LOOK_NS
+            self._end_untaken(now)
+
+    def _end_untaken(self, now: int) -> None:
+        """Who does not take an answer has its call cancelled: until then grpcio holds every byte of it."""
+        before = now - self.edge.around.limits.deadline * 1000 - int(_UNTAKEN_S * 1e9)
+        with self._lock:
+            untaken = [call for call in self._live if call.is_untaken_since(before)]
+        for call in untaken:
+            call.cancel()
 
 
-class _Queued:
-    """A call, until everything that was asked of grpcio about it has happened."""
-
-    __slots__ = ("_due", "_guard", "_raw", "_said", "cancelled", "deadline_s", "metadata", "name", "queue")
-
-    def __init__(self, queue: CallQueue, event: Any, name: str) -> None:
-        self.queue, self.name = queue, name
-        self.metadata: Metadata = event.invocation_metadata or ()
-        self.deadline_s: float = event.call_details.deadline
-        self._raw = event.call
-        self._guard = threading.Lock()
-        self._due = 0
-        self._said = False
-        self.cancelled = False
-
-    def begin(self) -> None:
-        self._ask((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
-
-    def left_s(self) -> float:
-        return self.deadline_s - time.time()
-
-    def shown(self) -> Mapping[bytes, Sequence[bytes]]:
-        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(self._raw) or {}
-        return found
-
-    def claim(self) -> bool:
-        """Whether it is for whoever asks to say how the call ended: the first one does."""
-        with self._guard:
-            first, self._said = not self._said, True
-        return first
-
-    def finish(self, ended: Ended) -> None:
-        """Sends how the call ended."""
-        operations = [] if self._has_begun_to_answer else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
-        if ended.answer is not None:
-            operations.append(cygrpc.SendMessageOperation(ended.answer, _NO_FLAGS))
-        told = trailing(self, ended)
-        status, details = _STATUS[ended.status], ended.details.encode()
-        operations.append(cygrpc.SendStatusFromServerOperation(told, status, details, _NO_FLAGS))
-        self._ask(operations, self._sent)
-
-    @property
-    def _has_begun_to_answer(self) -> bool:
-        return False
-
-    def _ask(self, operations: Sequence[Any], then: Callable[[Any], None]) -> None:
-        with self._guard:
-            self._due += 1
-        try:
-            self._raw.start_server_batch(operations, then)
-        except Exception:
-            self._happened()
-            raise
-
-    def _happened(self) -> None:
-        with self._guard:
-            self._due -= 1
-            over = self._due == 0
-        if over:
-            self.queue.is_over(self)
-
-    def _sent(self, _: Any) -> None:
-        self._happened()
-
-    def _closed(self, event: Any) -> None:
-        self.cancelled = bool(event.batch_operations[0].cancelled())
-        self._happened()
-
-
-class _Unknown(_Queued):
+class _Unknown(Queued):
     __slots__ = ()
 
     def begin(self) -> None:
@@ -257,10 +201,12 @@ class _Unknown(_Queued):
         self.queue.edge.tell_denied(self, None, b"", ended)
 
 
-class Unary(_Queued):
+class Unary(Queued):
     """One request, one answer."""
 
-    __slots__ = ("_began_ns", "_counted", "_method", "_request", "_span")
+    queue: CallQueue
+
+    __slots__ = ("_began_ns", "_bytes", "_caller", "_method", "_request", "_shown", "_span", "_timed")
 
     def __init__(self, queue: CallQueue, event: Any, name: str, method: Method) -> None:
         super().__init__(queue, event, name)
@@ -268,12 +214,26 @@ class Unary(_Queued):
         self._request = b""
         self._began_ns = time.perf_counter_ns()
         self._span: Any = None
-        self._counted = False
+        self._shown: Mapping[bytes, Sequence[bytes]] | None = None
+        self._caller = ""
+        self._bytes: int | None = None  # what it holds, once it is in work
+        self._timed: list[Unary] | None = None
 
     def begin(self) -> None:
+        """Who may not call is told so at once: for its message nobody waits."""
         super().begin()
-        self._ask((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
-        self.queue.is_half(self)
+        met = self.queue.edge.meet(self, self._method)
+        if isinstance(met, Ended):
+            self._end(met)
+            return
+        self._caller = met.name
+        self._ask((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._received)
+        self.queue.is_half(self, self._caller)
+
+    def shown(self) -> Mapping[bytes, Sequence[bytes]]:
+        if self._shown is None:
+            self._shown = super().shown()
+        return self._shown
 
     def is_not_coming(self, code: str) -> None:
         """Its message: the call is ended without."""
@@ -291,14 +251,14 @@ class Unary(_Queued):
             if self._said:  # it came too late
                 return
             self._request = request
-            self._enter()
+            self._enter(len(request))
             self._began_ns = time.perf_counter_ns()
             tracer = edge.around.tracer
             self._span = tracer.begin(self.name, self.metadata) if tracer.on else None
             begun = edge.begin(self, self._method, request)
             if isinstance(begun, Ended):
                 self._end(begun)
-            elif edge.waits(self._method):
+            elif edge.waits(self._method, request):
                 self._in_thread(request, *begun)
             else:
                 try:
@@ -310,33 +270,36 @@ class Unary(_Queued):
         finally:
             self._happened()
 
-    def _in_thread(self, request: bytes, peer: Any, deadline: Deadline, *, passed: bool = False) -> None:
+    def _in_thread(self, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool = False) -> None:
         """What began in a thread is brought to its end there, also when the caller was answered meanwhile."""
         edge, around = self.queue.edge, self.queue.edge.around
+        waiting = around.counters.waiting
         with _COUNTING:
-            full = around.counters.waiting >= around.limits.waiting
-            around.counters.waiting += not full
-        if full:
-            self._end(edge.ended(self._method, request, edge_refusal("overloaded")))
+            waiting.add(peer.name, 1)
+            too_many = waiting.refuses(peer.name, around.limits.waiting, "calls that wait")
+            if too_many is not None:
+                waiting.add(peer.name, -1)
+        if too_many is not None:
+            self._end(edge.ended(self._method, request, edge_refusal("overloaded", too_many)))
             return
-        self.queue.at(deadline, self)
+        self._timed = self.queue.at(deadline, self)
 
-        def run() -> Ended:
-            if not passed:
-                try:
-                    return edge.run(self, self._method, request, peer, deadline)
-                except PassOn:
-                    pass
-            return edge.run(self, self._method, request, peer, deadline, passed=True)
-
-        def work() -> None:
+        def work(*, passed: bool = passed) -> None:
+            over = True
             try:
-                self._end(run())
+                self._end(edge.run(self, self._method, request, peer, deadline, passed=passed))
+            except PassOn:  # waiting for another process is for those threads that compute nothing
+                around.threads.submit(work, passed=True)
+                over = False
             finally:
-                with _COUNTING:
-                    around.counters.waiting -= 1
+                if over:
+                    with _COUNTING:
+                        waiting.add(peer.name, -1)
 
-        around.threads.submit(work)
+        if passed or not edge.computes(self._method, request):
+            around.threads.submit(work)
+        else:
+            around.computing.submit(peer.name, work)
 
     def is_late(self) -> None:
         if not self._said:
@@ -349,159 +312,35 @@ class Unary(_Queued):
         took_ns = time.perf_counter_ns() - self._began_ns
         with _COUNTING:
             around.counters.calls[self.name, ended.code].add(took_ns)
+            if self._bytes is not None and ended.answer is not None:
+                self._bytes += len(ended.answer)
+                around.counters.bytes.add(self._caller, len(ended.answer))
         if self._span is not None:
             around.tracer.end(self._span, ended.code)
-        self._leave()
+        request = self._request  # it is gone once the answer was sent
         self.finish(ended)
-        self.queue.edge.tell_denied(self, self._method, self._request, ended)
+        self.queue.edge.tell_denied(self, self._method, request, ended)
 
-    def _enter(self) -> None:
+    def _enter(self, size: int) -> None:
         """It is in work from now on. What has not come whole is none: anybody can begin a call."""
+        counters = self.queue.edge.around.counters
         with _COUNTING:
-            self._counted = True
-            self.queue.edge.around.counters.in_work += 1
+            self._bytes = size
+            counters.in_work.add(self._caller, 1)
+            counters.bytes.add(self._caller, size)
 
     def _leave(self) -> None:
+        """Not before its answer is on its way: until then it holds bytes."""
+        self._request = b""
+        if self._timed is not None:
+            self._timed.clear()
+        counters = self.queue.edge.around.counters
         with _COUNTING:
-            if self._counted:
-                self._counted = False
-                self.queue.edge.around.counters.in_work -= 1
-
-
-class Stream(_Queued):
-    """Requests and answers, handled on the loop of the process."""
-
-    __slots__ = ("_begun", "_method", "_task")
-
-    def __init__(self, queue: CallQueue, event: Any, name: str, method: StreamMethod) -> None:
-        super().__init__(queue, event, name)
-        self._method = method
-        self._begun = False
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def _has_begun_to_answer(self) -> bool:
-        return self._begun
-
-    def begin(self) -> None:
-        with self._guard:
-            self._due += 1  # of the task, which has yet to begin
-        super().begin()
-        self.queue.loop.call_soon_threadsafe(self._start)
-
-    def _start(self) -> None:
-        self._task = self.queue.loop.create_task(self._run())
-        self._task.add_done_callback(self._has_run)
-
-    def _has_run(self, task: asyncio.Task[None]) -> None:
-        """Also of a task that was cancelled before its first step, of which nothing has run."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a stream could not be ended", exc_info=error)
-        try:
-            if not self.cancelled and self.claim():  # nobody has said how it ended: its caller would wait for ever
-                refused = edge_refusal("internal")
-                self.finish(Ended(refused.code, None, refused.status, f"{refused.code}: {refused.message}"))
-        except Exception:  # noqa: BLE001  # what cannot be ended here ends with its connection
-            _log.exception("a stream could not be ended")
-        finally:
-            self._happened()
-
-    async def _run(self) -> None:
-        counters, for_all = self.queue.edge.around.counters, self._method.service is None
-        counters.streams += not for_all
-        counters.streams_for_all += for_all
-        try:
-            if self.cancelled:
-                return
-            async for answer in self.queue.edge.stream(self, self._method, self._requests()):
-                if isinstance(answer, Ended):
-                    if self.claim():
-                        self.finish(answer)
-                else:
-                    await self._send(answer)
-        finally:
-            counters.streams -= not for_all
-            counters.streams_for_all -= for_all
-
-    async def _requests(self) -> AsyncIterator[bytes]:
-        while True:
-            operations = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
-            request = (await self._done(operations)).batch_operations[0].message()
-            if request is None:
-                return
-            yield request
-
-    async def _send(self, answer: bytes) -> None:
-        operations = [] if self._begun else [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
-        self._begun = True
-        await self._done([*operations, cygrpc.SendMessageOperation(answer, _NO_FLAGS)])
-
-    async def _done(self, operations: Sequence[Any]) -> Any:
-        """Waits until grpcio has done it; the event says with what."""
-        done: asyncio.Future[Any] = self.queue.loop.create_future()
-
-        def happened(event: Any) -> None:
-            try:
-                self.queue.loop.call_soon_threadsafe(_resolve, done, event)
-            finally:
-                self._happened()
-
-        self._ask(operations, happened)
-        return await done
-
-    def _closed(self, event: Any) -> None:
-        super()._closed(event)
-        if self.cancelled:
-            self.queue.loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-
-def _resolve(done: asyncio.Future[Any], event: Any) -> None:
-    if not done.done():
-        done.set_result(event)
+            if self._bytes is not None:
+                counters.in_work.add(self._caller, -1)
+                counters.bytes.add(self._caller, -self._bytes)
+                self._bytes = None
 
 
 #: Figures are changed by this thread and by those that wait.
 _COUNTING = threading.Lock()
-
-_STATUS = {
-    name: getattr(cygrpc.StatusCode, name.lower())
-    for name in (
-        "OK",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "UNAUTHENTICATED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-    )
-}
-
-
-def _options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
-    """What grpcio itself is told. `shared` lets several processes listen on one port."""
-    return (
-        ("grpc.so_reuseport", int(shared)),
-        ("grpc.max_receive_message_length", max(MESSAGE_BYTES_HARD, 2 * limits.message_bytes)),
-        ("grpc.max_metadata_size", limits.metadata_bytes),
-        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
-        ("grpc.max_concurrent_streams", limits.calls_per_connection),
-        ("grpc.max_connection_idle_ms", limits.idle // 1000),
-        ("grpc.server_handshake_timeout_ms", min(limits.idle // 1000, HANDSHAKE_MS)),  # until then it is not even idle
-        ("grpc.max_connection_age_ms", limits.connection_age // 1000),
-        ("grpc.max_connection_age_grace_ms", limits.drain // 1000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.max_ping_strikes", 4),
-    )

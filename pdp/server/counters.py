@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pdp.server.shares import Shares
+
 #: Upper bounds of a latency histogram, in seconds; one more bucket is for everything above.
 BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _BUCKETS_NS = tuple(int(s * 1e9) for s in BUCKETS_S)
@@ -31,8 +33,9 @@ class Counters:
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str], Histogram] = defaultdict(Histogram)  # (method, code): "ok", or an edge code
         self.decisions: dict[tuple[str, str, bool], Histogram] = defaultdict(Histogram)  # (outcome, reason, from cache)
-        self.in_work = 0
-        self.waiting = 0
+        self.in_work = Shares()
+        self.bytes = Shares()  # of requests in work, and of answers that are not sent
+        self.waiting = Shares()
         self.streams = 0
         self.streams_for_all = 0  # of methods that need no role
         self.streams_of: Counter[tuple[str, bool]] = Counter()  # by caller, and whether they are for all

@@ -41,6 +41,7 @@ from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords, read_check
 from pdp.wire.envoy_path import Routes
 from pdp.wire.refusals import Unfit
+from pdp.wire.values import Values
 
 
 class Turn(NamedTuple):
@@ -86,9 +87,9 @@ class Desk:
         epoch = standing.epoch if peer.configured is config else ""  # what the caller may say was told by another one
         return Turn(standing, Place(gate, environment, peer.workload), self.parts.clock(), epoch)
 
-    def hear(self, raw: bytes, peer: Peer, turn: Turn) -> Heard | Ask | Unfit:
+    def hear(self, raw: bytes, peer: Peer, turn: Turn, values: Values | None = None) -> Heard | Ask | Unfit:
         """What a CheckRequest asks."""
-        return self._hearing.hear(peer.name, raw, turn.place.gate, self.words(turn))
+        return self._hearing.hear(peer.name, raw, turn.place.gate, self.words(turn), values)
 
     def check(self, ask: Ask, turn: Turn, understood: Understood | None = None) -> Answer:
         """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are

@@ -36,6 +36,7 @@ from pdp.server.handlers import (
 from pdp.server.peer import Peer
 from pdp.server.readiness import Readiness
 from pdp.server.tracing import NO_TRACER, Tracer
+from pdp.server.turns import Turns
 
 CORRELATION = "x-request-id"
 _CORRELATION_MAX = 128
@@ -74,7 +75,8 @@ class Around:
     config: Callable[[], Config]  # what is in force
     readiness: Readiness
     counters: Counters
-    threads: ThreadPoolExecutor
+    threads: ThreadPoolExecutor  # for what waits
+    computing: Turns  # for what takes long
     forward: Forward | None = None  # None: this is the process that writes
     tracer: Tracer = NO_TRACER
     denials: Denials = field(default_factory=Denials)
@@ -117,8 +119,24 @@ class Edge:
 
     # ---- one request, one answer
 
+    def meet(self, call: Call, method: Method | StreamMethod) -> Peer | Ended:
+        """Before its message: who calls, if that caller may."""
+        try:
+            peer = self._find_peer(call)
+            refuse_peer(peer, method, self.around.revoked())
+            return peer
+        except CallRefused as found:
+            refused = found
+        except PdpError as error:  # the clock
+            refused = refusal_of(error)
+        except Exception:  # noqa: BLE001  # the edge: whatever went wrong, it is a refusal
+            _log.exception("a call failed", extra={"method": call.name, "correlation": correlation(call)})
+            refused = edge_refusal("internal")
+        return self.ended(method, b"", refused) if isinstance(method, Method) else ended_by(refused)
+
     def begin(self, call: Call, method: Method, request: bytes) -> tuple[Peer, Deadline] | Ended:
-        """All that comes before the handler."""
+        """With its message, all that comes before the handler. Its caller is found again: the message may have come later
+        than the call, and what was revoked meanwhile is refused."""
         try:
             return self._admitted(call, method, request)
         except CallRefused as refused:
@@ -179,20 +197,32 @@ class Edge:
 
         self.around.denials.tell(ended.code, call.name, ended.why, named)
 
-    def waits(self, method: Method) -> bool:
-        return method.waits or (method.writes and self.around.forward is not None)
+    def waits(self, method: Method, request: bytes) -> bool:
+        """Whether it is for a thread: it may wait, or take long."""
+        return method.waits or self._is_passed_on(method) or self.computes(method, request)
+
+    def computes(self, method: Method, request: bytes) -> bool:
+        """Whether callers take turns in it."""
+        return (method.computes or len(request) > method.quick_bytes) and not self._is_passed_on(method)
+
+    def _is_passed_on(self, method: Method) -> bool:
+        return method.writes and self.around.forward is not None
 
     def _admitted(self, call: Call, method: Method, request: bytes) -> tuple[Peer, Deadline]:
-        limits = self.around.limits
-        if self.around.counters.in_work > limits.concurrent:
-            raise edge_refusal("overloaded")
+        around, limits = self.around, self.around.limits
+        peer = self.peer_of(call, method)
+        counters = around.counters
+        too_much = counters.in_work.refuses(peer.name, limits.concurrent, "calls in work")
+        too_much = too_much or counters.bytes.refuses(peer.name, limits.held_bytes, "bytes in work")
+        if too_much:
+            raise edge_refusal("overloaded", too_much)
         if len(request) > limits.message_bytes:
             raise edge_refusal("too_large", f"more than {limits.message_bytes} bytes")
         longest_us = limits.step_deadline if method.waits or method.writes else limits.deadline
         left_s = min(call.left_s(), longest_us / 1e6)
         if left_s <= 0:
             raise edge_refusal("deadline_passed")
-        return self.peer_of(call, method), Deadline.after_s(left_s)
+        return peer, Deadline.after_s(left_s)
 
     def peer_of(self, call: Call, method: Method | StreamMethod) -> Peer:
         """Who calls, if that caller may and if there is something to decide by."""

@@ -88,15 +88,19 @@ Refuses = Callable[[bytes, str], bytes | None]
 HandleStream = Callable[[AsyncIterator[bytes], Peer, Deadline], AsyncGenerator[bytes, None]]
 
 
+_ANY = 1 << 62
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One answer for one request.
 
     `service` is the role that a caller needs; None is for everyone. `for_operators` says that the role `admin` will do, too.
-    `for_gates` demands an entry in `peps` besides. `waits` gives it a thread. `writes` runs it in the one process that
-    writes state, wherever the call arrives; `passes` lets the handler say so of a single call, by raising `PassOn`.
-    `when_ready` refuses it as `not_ready` while there is nothing to decide by. `names` is what a request is called, where
-    its protocol says so inside it.
+    `for_gates` demands an entry in `peps` besides. `waits` gives it a thread; `computes`, the one thread in which callers
+    take turns, and so does a request of more than `quick_bytes`: nothing that can take long runs where the calls of all
+    arrive. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the handler say
+    so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to decide by.
+    `names` is what a request is called, where its protocol says so inside it.
     """
 
     handle: Handle
@@ -109,6 +113,8 @@ class Method:
     when_ready: bool = True
     names: Callable[[bytes], str | None] | None = None
     for_operators: bool = False
+    computes: bool = False
+    quick_bytes: int = _ANY
 
     def overloaded(self, request: bytes) -> bytes | None:
         """The quick denial: the answer that says that there are too many calls, in the handler's own words."""

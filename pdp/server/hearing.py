@@ -15,12 +15,13 @@ from pdp.model.gates import Gate
 from pdp.service.check import Understood
 from pdp.wire.decision import GateWords
 from pdp.wire.refusals import Unfit
+from pdp.wire.values import Values
 
 QUESTIONS_MAX = 4_096
 QUESTION_BYTES_MAX = 4_096
 BYTES_MAX = 1 << 20  # of all of them; what is read of them can take forty times as much
 
-Read = Callable[[bytes, Gate | None, GateWords], Ask | Unfit]
+Read = Callable[[bytes, Gate | None, GateWords, Values | None], Ask | Unfit]
 Key = tuple[str, bytes]  # by caller, so that none meets what another said
 
 
@@ -47,13 +48,15 @@ class Hearing:
         self._once_before: set[int] = set()
         self._changing = threading.Lock()
 
-    def hear(self, caller: str, raw: bytes, gate: Gate | None, words: GateWords) -> Heard | Ask | Unfit:
-        """What is asked; with a memory, when it was asked before."""
+    def hear(
+        self, caller: str, raw: bytes, gate: Gate | None, words: GateWords, values: Values | None = None
+    ) -> Heard | Ask | Unfit:
+        """What is asked; with a memory, when it was asked before. `values` are what one of many may have."""
         key = caller, raw
         found = self._heard.get(key)
         if found is not None and found.gate is gate and found.words is words:
             return found
-        ask = self._read(raw, gate, words)
+        ask = self._read(raw, gate, words, values)
         if isinstance(ask, Unfit) or len(raw) > QUESTION_BYTES_MAX or not _repeats(ask):
             return ask
         with self._changing:

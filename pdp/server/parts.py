@@ -275,7 +275,8 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     says = "sources of trust that could not be read, or say that nothing is trusted"
     counters.gauge("trust_sources_failing", says, lambda: len(parts.sources.problems()))
     counters.gauge("clock_behind_seconds", "how far the wall clock is behind where it was", lambda: clock.behind_us / 1e6)
-    counters.gauge("calls_in_work", "calls in work", lambda: counters.in_work)
-    counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting)
+    counters.gauge("calls_in_work", "calls in work", lambda: counters.in_work.all)
+    counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting.all)
+    counters.gauge("bytes_in_work", "bytes of requests in work, and of answers not sent yet", lambda: counters.bytes.all)
     counters.gauge("streams_open", "streams that are open", lambda: counters.streams)
     counters.gauge("ready", "1 when decisions can be made", lambda: float(parts.readiness.is_serving))

@@ -10,8 +10,9 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,19 +25,24 @@ from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_w
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
-from pdp.server.handlers import Handlers
+from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
+from pdp.server.native import open_connections
 from pdp.server.parts import Parts
+from pdp.server.peer import Peer
 from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
 from pdp.server.reloading import KEPT, Reloading, take_told, told
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.tls import FilesCertificate, OwnCertificate, WorkloadApiCertificate
 from pdp.server.tracing import NO_TRACER, OpenTelemetryTracer
+from pdp.server.turns import Turns
 from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
 _THREADS = 8
+#: So long a thread that computes keeps the interpreter from the thread of all calls: a tenth of what Python lets it.
+SWITCH_S = 0.0005
 
 _log = logging.getLogger("pdp.server")
 
@@ -61,8 +67,10 @@ async def run_process(
     PdpError when something ended that has to go on, in `background` or here."""
     config = parts.config
     background = Background() if background is None else background
-    threads = ThreadPoolExecutor(_THREADS, "pdp-waits")
+    sys.setswitchinterval(SWITCH_S)
+    threads, computing = ThreadPoolExecutor(_THREADS, "pdp-waits"), Turns("pdp-computes")
     own = _own_certificate(parts)
+    parts.counters.gauge("connections_open", "connections that are open, on all listeners", open_connections)
     if own is not None:
         says = "until our own certificate ends, and nobody can connect"
         parts.counters.gauge("certificate_fresh_seconds", says, partial(_left_s, own, parts))
@@ -76,7 +84,8 @@ async def run_process(
 
     if runtime is not None and parts.writes:
         where = runtime / CHANNEL
-        writer = Writer(where, parts.state, handlers, parts.callers, threads, parts.noted, revoked, lambda: told(parts))
+        run = partial(_in_thread_of, threads, computing)
+        writer = Writer(where, parts.state, handlers, parts.callers, run, parts.noted, revoked, lambda: told(parts))
         await writer.start(background)
         parts.publish, parts.tell, parts.note = writer.publish, writer.publish_config, writer.note
     elif runtime is not None:
@@ -92,6 +101,7 @@ async def run_process(
         parts.readiness,
         parts.counters,
         threads,
+        computing,
         None if following is None else following.forward,
         OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
         revoked=revoked,
@@ -133,10 +143,19 @@ async def run_process(
                 await closes.close()
         around.denials.flush()
         # Aside: a step that is still being told to the others is told over this loop.
+        await asyncio.to_thread(computing.shutdown)
         await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
         await asyncio.to_thread(parts.close)
     if parts.unrecorded:
         raise RecordIncomplete(f"{parts.unrecorded} entries could not be written")
+
+
+def _in_thread_of(
+    threads: ThreadPoolExecutor, computing: Turns, method: Method, request: bytes, peer: Peer, deadline: Deadline
+) -> Future[bytes]:
+    """A call that another process passed on."""
+    work = partial(method.handle, request, peer, deadline)
+    return computing.submit(peer.name, work) if method.computes else threads.submit(work)
 
 
 def _left_s(own: OwnCertificate, parts: Parts) -> float:

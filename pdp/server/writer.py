@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from pdp.server.admission import refuse_peer
 from pdp.server.background import Background
 from pdp.server.callers import Callers
 from pdp.server.frames import Kind, frame, read_frame
-from pdp.server.handlers import CallRefused, Handlers, Method, edge_refusal, refusal_of
+from pdp.server.handlers import CallRefused, Deadline, Handlers, Method, edge_refusal, refusal_of
 from pdp.server.passed_on import pack_refusal, unpack_call
+from pdp.server.peer import Peer
 from pdp.server.state import BEAT_S, LEASE_S, State
 
 _UCRED = struct.Struct("3i")
@@ -31,6 +32,10 @@ _FIGURES_S = 0.5
 _BACKLOG_BYTES_MAX = 16 << 20
 
 _log = logging.getLogger("pdp.server")
+
+
+#: What answers a call, in a thread that may.
+Run = Callable[[Method, bytes, Peer, Deadline], Future[bytes]]
 
 
 class Follower:
@@ -56,7 +61,7 @@ class Writer:
         state: State,
         handlers: Handlers,
         callers: Callers,
-        threads: ThreadPoolExecutor,
+        run: Run,
         noted: Callable[[bytes], None] = lambda _: None,
         revoked: Callable[[], Revocations] = Revocations,
         config: Callable[[], bytes] = bytes,
@@ -64,7 +69,7 @@ class Writer:
         """`config` is the configuration in force; nothing, where there is only one that it can be."""
         self._config = config
         self._path, self._state, self._noted, self._revoked = path, state, noted, revoked
-        self._handlers, self._callers, self._threads = handlers, callers, threads
+        self._handlers, self._callers, self._run = handlers, callers, run
         self._followers: dict[int, Follower] = {}
         self._changes = count(1)
         self._quiet_after = time.monotonic() + LEASE_S  # of a writer before us, or of a follower that went away
@@ -208,8 +213,7 @@ class Writer:
             refuse_peer(peer, method, self._revoked())
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, method.handle, request, peer, deadline)
+            answer = await asyncio.wrap_future(self._run(method, request, peer, deadline))
             follower.send(frame(Kind.ANSWER, number, answer))
             return
         except CallRefused as refused:

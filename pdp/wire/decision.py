@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from language import FOREVER, Vocabulary
+from language import FOREVER, RecordType, Vocabulary
 from pdp.errors import PdpError
 from pdp.model.ask import Ask, Shown, Target
 from pdp.model.decision import Decision
@@ -19,7 +19,7 @@ from pdp.model.request import NOTHING, Resource
 from pdp.wire.messages import PDP
 from pdp.wire.refusals import Unfit
 from pdp.wire.strict import parse, refuse_not_understood, take_token
-from pdp.wire.values import put_moment, take_entity, take_record
+from pdp.wire.values import Values, put_moment, take_entity, take_record
 
 MANY_MAX = 1_000
 CERTIFICATES_MAX = 8
@@ -35,6 +35,7 @@ class GateWords(NamedTuple):
 
     types: frozenset[str]
     context: Mapping[str, frozenset[str]]  # by action
+    vocabulary: Vocabulary | None = None  # whose names are compared with those that are told
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> GateWords:
@@ -43,13 +44,14 @@ class GateWords(NamedTuple):
             for name, action in vocabulary.actions.items()
         }
         types = frozenset(name for name, entity in vocabulary.entities.items() if entity.trust.value == "gate")
-        return cls(types, {name: fields for name, fields in said.items() if fields})
+        return cls(types, {name: fields for name, fields in said.items() if fields}, vocabulary)
 
 
-def read_check(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit:
-    """One question. `gate` is the caller's entry in `peps:`, where it has one."""
+def read_check(raw: bytes, gate: Gate | None, words: GateWords, values: Values | None = None) -> Ask | Unfit:
+    """One question; PdpError for a name that the vocabulary does not know. `gate` is the caller's entry in `peps:`, where it
+    has one. `values` are what one of many may have."""
     try:
-        return _ask(parse(_CheckRequest, raw), gate, words)
+        return _ask(parse(_CheckRequest, raw), gate, words, Values() if values is None else values)
     except Unfit as unfit:
         return unfit
 
@@ -71,25 +73,25 @@ def read_explain(raw: bytes, gate: Gate | None, words: GateWords) -> Ask | Unfit
         if not message.HasField("request"):
             raise Unfit("missing_field", "request")
         refuse_not_understood(message.request)
-        return _ask(message.request, gate, words)
+        return _ask(message.request, gate, words, Values())
     except Unfit as unfit:
         return unfit
 
 
-def _ask(message: Any, gate: Gate | None, words: GateWords) -> Ask:
+def _ask(message: Any, gate: Gate | None, words: GateWords, values: Values) -> Ask:
     """On the hot path of many: each part of a message that is touched costs as much as its whole parsing."""
     action = message.action
     if not action:
         raise Unfit("missing_field", "action")
-    resource = take_entity(message.resource, "resource")
+    resource = take_entity(message.resource, "resource", values, words.vocabulary)
     told = message.context
-    context = take_record(told) if told else NOTHING
+    context = take_record(told, values, _context_of(words, action), "context") if told else NOTHING
     if gate is None:
         _refuse_words_of_gates(words, action, resource, context)
     shown, user, user_token, itself = None, None, None, True
     if message.HasField("subject"):
         itself = False
-        shown, user, user_token = _subject(message.subject, gate)
+        shown, user, user_token = _subject(message.subject, gate, words, values)
     grant, proof, target = _task(message.task) if message.HasField("task") else (None, None, None)
     return Ask(
         action,
@@ -115,16 +117,25 @@ def _refuse_words_of_gates(words: GateWords, action: str, resource: Resource, co
         raise Unfit("value_not_asserted", "context")
 
 
-def _subject(subject: Any, gate: Gate | None) -> tuple[Shown | None, Resource | None, str | None]:
+def _context_of(words: GateWords, action: str) -> RecordType | None:
+    declared = None if words.vocabulary is None else words.vocabulary.actions.get(action)
+    return None if declared is None else declared.context
+
+
+def _subject(
+    subject: Any, gate: Gate | None, words: GateWords, values: Values
+) -> tuple[Shown | None, Resource | None, str | None]:
     if gate is None:
         raise Unfit("unknown_gate")
+    if len(subject.certificates) > CERTIFICATES_MAX:
+        raise Unfit("too_large", "subject.certificates")
     certificates = tuple(subject.certificates)
     token = take_token(subject, "token")
-    if len(certificates) > CERTIFICATES_MAX or any(len(c) > CERTIFICATE_BYTES_MAX for c in certificates):
+    if any(len(c) > CERTIFICATE_BYTES_MAX for c in certificates):
         raise Unfit("too_large", "subject.certificates")
     if certificates and token is not None:
         raise Unfit("conflicting_fields", "certificates and token")
-    user = take_entity(subject.user, "user") if subject.HasField("user") else None
+    user = take_entity(subject.user, "user", values, words.vocabulary) if subject.HasField("user") else None
     user_token = take_token(subject, "user_token")
     if user is not None and user_token is not None:
         raise Unfit("conflicting_fields", "user and user_token")

@@ -53,10 +53,10 @@ def read_headers(http: Any, own: frozenset[str]) -> Headers:
         found = _raw(raw)
         texts = [value for values in found.values() for value in values]
     else:
+        if len(joined) > HEADERS_MAX:
+            raise Unfit("too_many_headers")
         refuse_unseen(http)  # it would take a header away
         names = list(joined)
-        if len(names) > HEADERS_MAX:
-            raise Unfit("too_many_headers")
         texts = [joined[name] for name in names]
         found = dict(zip(names, zip(texts, strict=True), strict=True))  # the inner one makes a tuple of each
     names_told = "\n".join(found)

@@ -18,7 +18,7 @@ from pdp.service.giving import NO_KEY, Child, Opening
 from pdp.wire.messages import PDP
 from pdp.wire.refusals import Unfit
 from pdp.wire.strict import need_text, parse, refuse_unknown, take_text, take_token
-from pdp.wire.values import EPOCH, span_of, take_record, take_reference
+from pdp.wire.values import EPOCH, Values, span_of, take_record, take_reference
 
 WHY_MAX = 1_000
 KEY_MAX = 128
@@ -133,7 +133,7 @@ def read_open(raw: bytes) -> ToOpen:
     message = parse(PDP.OpenRequest, raw)
     if message.HasField("requested"):
         _refuse_others(message, {"requested", "facts", "user_token"})
-        opening = Opening("", "", _facts(message))
+        opening = Opening("", "", _facts(message, Values()))
         return ToOpen(opening, need_text(message, "requested"), take_token(message, "user_token"), None)
     opening = _opening(message, need_text(message, "holder"))
     return ToOpen(opening, None, take_token(message, "user_token"), _once(message))
@@ -173,7 +173,7 @@ def read_delegate(raw: bytes) -> ToDelegate:
     child = Child(
         need_text(message, "holder"),
         _bindings(message.bindings),
-        _permits(message),
+        _permits(message, Values()),
         _lasting(message),
         _number(message, "deeper"),
         _number(message, "uses"),
@@ -248,12 +248,13 @@ def covered_by(message: Any) -> bytes:
 
 
 def _opening(message: Any, holder: str) -> Opening:
+    values = Values()
     of_open = {name.name for name in message.DESCRIPTOR.fields}
     return Opening(
         need_text(message, "kind"),
         holder,
-        _facts(message),
-        _permits(message),
+        _facts(message, values),
+        _permits(message, values),
         _bindings(message.bindings) if message.HasField("bindings") else NO_KEY,
         _lasting(message),
         _number(message, "deeper") if "deeper" in of_open else None,
@@ -262,9 +263,9 @@ def _opening(message: Any, holder: str) -> Opening:
     )
 
 
-def _facts(message: Any) -> dict[str, Any]:
+def _facts(message: Any, values: Values) -> dict[str, Any]:
     """As data of an entities file: a time and a duration are texts, and the declaration of the task says what they are."""
-    return {name: _foreign(value) for name, value in take_record(message.facts.fields).items()}
+    return {name: _foreign(value) for name, value in take_record(message.facts.fields, values).items()}
 
 
 def _foreign(value: Any) -> Any:
@@ -280,14 +281,15 @@ def _foreign(value: Any) -> Any:
     return value
 
 
-def _permits(message: Any) -> tuple[Permit, ...] | None:
+def _permits(message: Any, values: Values) -> tuple[Permit, ...] | None:
     if len(message.scope) > LISTED_MAX:
         raise Unfit("too_many_items", "scope")
-    return tuple(_permit(each) for each in message.scope) or None
+    return tuple(_permit(each, values) for each in message.scope) or None
 
 
-def _permit(message: Any) -> Permit:
+def _permit(message: Any, values: Values) -> Permit:
     refuse_unknown(message)
+    values.count(len(message.on) + len(message.actions) + len(message.constraints))
     if len(message.on) > LISTED_MAX or len(message.actions) > LISTED_MAX:
         raise Unfit("too_many_items", "scope")
     return Permit(frozenset(message.actions), tuple(map(_target, message.on)), tuple(message.constraints))

@@ -78,6 +78,7 @@ missing_field             53   400 a field that is needed is not there
 absent_value              35   400 a value has no kind; what is absent is left out
 malformed_value           B    400 a value is not what its kind can hold
 too_deep                  46   400 a value is nested too deep
+too_many_values           47   400 there are more values than are accepted, in a question or in all of a message
 too_many_items            47   400 there are more items than are accepted
 binding_unsupported       B    400 no gate can show a session or a process to a server, so such a grant would be of no use
 conflicting_fields        L9   400 two fields are given of which only one can be true

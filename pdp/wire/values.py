@@ -11,19 +11,39 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from language import LATEST
+from language import LATEST, BadValue, RecordType, Trust, Vocabulary, refuse_undeclared
 from pdp.errors import PdpError
 from pdp.model.frozen import DEPTH_MAX
 from pdp.model.request import Resource
 from pdp.wire.refusals import Unfit
 
-ITEMS_MAX = 10_000  # in one list or record; the vocabulary has its own, lower limits
+VALUES_MAX = 4_096  # of a question: what stands in its lists and records, however deep, and its parents
+MESSAGE_VALUES_MAX = 65_536  # of all questions of one message
+
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def take(value: Any, depth: int = 0) -> Any:
+class Values:
+    """How many more values may be read. They are counted before they are read, so that what is too much costs nothing."""
+
+    __slots__ = ("_left", "_most", "_of")
+
+    def __init__(self, most: int = VALUES_MAX, of: Values | None = None) -> None:
+        """`of` is what all questions of a message may have together."""
+        self._most = self._left = most
+        self._of = of
+
+    def count(self, number: int) -> None:
+        if self._of is not None:
+            self._of.count(number)
+        self._left -= number
+        if self._left < 0:
+            raise Unfit("too_many_values", f"more than {self._most}")
+
+
+def take(value: Any, values: Values, depth: int = 0) -> Any:
     """The Python value of a `Value`. The kinds that are frequent come first; a text that is not empty is one of them."""
     text = value.string_value
     if text:
@@ -32,28 +52,40 @@ def take(value: Any, depth: int = 0) -> Any:
     if kind == "string_value":
         return text
     if kind == "list_value":
-        values = value.list_value.values
+        items = value.list_value.values
         if depth >= DEPTH_MAX:
             raise Unfit("too_deep")
-        if len(values) > ITEMS_MAX:
-            raise Unfit("too_many_items")
-        return [each.string_value or take(each, depth + 1) for each in values]
+        values.count(len(items))
+        return [each.string_value or take(each, values, depth + 1) for each in items]
     if kind is None:
         raise Unfit("absent_value")
-    return _TAKE[kind](getattr(value, kind), depth)
+    if kind == "record_value":
+        return _take_inner_record(value.record_value, values, depth)
+    return _TAKE[kind](getattr(value, kind))
 
 
-def take_record(fields: Any, depth: int = 0) -> dict[str, Any]:
-    if len(fields) > ITEMS_MAX:
-        raise Unfit("too_many_items")
-    return {name: take(fields[name], depth) for name in fields}
+def take_record(
+    fields: Any, values: Values, declared: RecordType | None = None, where: str = "", depth: int = 0
+) -> dict[str, Any]:
+    """`declared` says which names may stand in it, where that is known: another is refused before any value is read."""
+    values.count(len(fields))
+    if declared is not None:
+        try:
+            refuse_undeclared(fields, declared, where)
+        except BadValue as error:
+            raise PdpError("invalid_request", str(error)) from None
+    return {name: take(fields[name], values, depth) for name in fields}
 
 
-def take_entity(entity: Any, where: str) -> Resource:
+def take_entity(entity: Any, where: str, values: Values, vocabulary: Vocabulary | None = None) -> Resource:
     type_name, entity_id = take_reference(entity, where)
-    attributes = take_record(entity.attributes.fields) if entity.HasField("attributes") else None
     told = entity.parents
-    parents = tuple([take_reference(p, f"{where}.parents") for p in told]) if told else None
+    attributes = parents = None
+    if entity.HasField("attributes"):
+        attributes = take_record(entity.attributes.fields, values, _attributes_of(vocabulary, type_name), where)
+    if told:
+        values.count(len(told))
+        parents = tuple([take_reference(p, f"{where}.parents") for p in told])
     return Resource(type_name, entity_id, attributes, parents)
 
 
@@ -81,13 +113,19 @@ def span_of(duration: Any) -> int:
     return found
 
 
-def _take_inner_record(value: Any, depth: int) -> dict[str, Any]:
+def _attributes_of(vocabulary: Vocabulary | None, type_name: str) -> RecordType | None:
+    """Those that a caller may tell; None where that is for others to refuse."""
+    declared = None if vocabulary is None else vocabulary.entities.get(type_name)
+    return declared.attributes if declared is not None and declared.fields and declared.trust is not Trust.VERIFIED else None
+
+
+def _take_inner_record(value: Any, values: Values, depth: int) -> dict[str, Any]:
     if depth >= DEPTH_MAX:
         raise Unfit("too_deep")
-    return take_record(value.fields, depth + 1)
+    return take_record(value.fields, values, depth=depth + 1)
 
 
-def _take_time(value: Any, _: int) -> datetime:
+def _take_time(value: Any) -> datetime:
     try:
         return EPOCH + timedelta(microseconds=moment_of(value))
     except OverflowError:
@@ -95,7 +133,7 @@ def _take_time(value: Any, _: int) -> datetime:
     raise Unfit("malformed_value", "a time outside the years 1 to 9999")
 
 
-def _take_duration(value: Any, _: int) -> timedelta:
+def _take_duration(value: Any) -> timedelta:
     try:
         return timedelta(microseconds=span_of(value))
     except OverflowError:
@@ -103,13 +141,12 @@ def _take_duration(value: Any, _: int) -> timedelta:
     raise Unfit("malformed_value", "a duration that is too long")
 
 
-_TAKE: Mapping[str, Callable[[Any, int], Any]] = {
-    "bool_value": lambda v, _: v,
-    "int_value": lambda v, _: v,
+_TAKE: Mapping[str, Callable[[Any], Any]] = {
+    "bool_value": lambda v: v,
+    "int_value": lambda v: v,
     "time_value": _take_time,
     "duration_value": _take_duration,
-    "reference_value": lambda v, _: take_reference(v, "a reference"),
-    "record_value": _take_inner_record,
+    "reference_value": lambda v: take_reference(v, "a reference"),
 }
 
 

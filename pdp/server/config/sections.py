@@ -169,10 +169,22 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Limits:
     message_bytes: int = _setting("the largest request", 256 * 1024)
-    concurrent: int = _setting("calls in work at one time in a process; more are denied as overloaded", 1024, reloads=True)
-    waiting: int = _setting("of those, calls that wait for a thread, such as steps of grants", 64, reloads=True)
+    concurrent: int = _setting(
+        "calls in work at one time in a process, of one caller half of them; more are denied as overloaded",
+        1024,
+        reloads=True,
+    )
+    waiting: int = _setting(
+        "of those, calls that wait for a thread, such as steps of grants; of one caller, half of them", 64, reloads=True
+    )
+    held_bytes: int = _setting(
+        "bytes of requests in work and of answers not taken yet in a process; of one caller, half of them",
+        64 << 20,
+        reloads=True,
+    )
     streams: int = _setting("streams open at one time in a process; of one caller, half of them", 1024, reloads=True)
-    calls_per_connection: int = _setting("calls in work at one time on a connection", 1024)
+    calls_per_connection: int = _setting("calls open at one time on a connection", 100)
+    connections: int = _setting("connections open at one time on a listener of a process; more are closed at once", 4096)
     metadata_bytes: int = _setting("the largest metadata of a call", 16 * 1024)
     deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1), reloads=True)
     step_deadline: DurationUs = _setting("the same for calls that wait, such as steps of grants", seconds(5), reloads=True)

@@ -234,9 +234,19 @@ def _parts(config: Config) -> Iterator[Problem]:
     if not 1 <= config.workers <= WORKERS_MAX:
         yield _problem("bad_workers", "workers", str(config.workers))
     limits = config.limits
-    for name in ("message_bytes", "concurrent", "waiting", "streams", "calls_per_connection", "metadata_bytes"):
+    for name in (
+        "message_bytes",
+        "concurrent",
+        "waiting",
+        "streams",
+        "calls_per_connection",
+        "connections",
+        "metadata_bytes",
+    ):
         if getattr(limits, name) < 1:
             yield _problem("limit_of_nothing", f"limits.{name}")
+    if limits.held_bytes < 4 * limits.message_bytes:  # of one caller half of them: one request, and its answer
+        yield _problem("limit_of_nothing", "limits.held_bytes", "less than four times `limits.message_bytes`")
 
 
 def _people(config: Config) -> Iterator[Problem]:

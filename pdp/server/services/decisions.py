@@ -15,8 +15,10 @@ from pdp.server.peer import Peer
 from pdp.wire import decision as wire
 from pdp.wire.explanation import write_explanation
 from pdp.wire.refusals import Unfit
+from pdp.wire.values import MESSAGE_VALUES_MAX, Values
 
 _SERVICE = "/pdp.v1.DecisionService/"
+_QUICK_BYTES = 8_192  # of a question that is worked out where it arrives
 
 
 def decision_handlers(desk: Desk) -> Handlers:
@@ -32,11 +34,11 @@ def decision_handlers(desk: Desk) -> Handlers:
         turn, questions = desk.turn(peer), wire.split_many(raw)
         if isinstance(questions, Unfit):
             raise unfit(questions)
-        results = []
+        results, values = [], Values(MESSAGE_VALUES_MAX)
         for each in questions:
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
-            results.append(_result(desk, each, peer, turn))
+            results.append(_result(desk, each, peer, turn, Values(of=values)))
         return wire.write_many(results, explain=explains(turn))
 
     async def check_stream(raws: AsyncIterator[bytes], peer: Peer, deadline: Deadline) -> AsyncGenerator[bytes, None]:
@@ -68,12 +70,12 @@ def decision_handlers(desk: Desk) -> Handlers:
         return write_explanation(desk.explain(ask, turn), ask.correlation)
 
     return {
-        f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True),
-        # In a thread: there can be a thousand, and no gate that asks for one may wait for them.
-        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, waits=True, passes=True),
+        f"{_SERVICE}Check": Method(check, Service.DECISION, passes=True, quick_bytes=_QUICK_BYTES),
+        # Not where calls arrive: there can be a thousand, and no gate that asks for one may wait for them.
+        f"{_SERVICE}CheckMany": Method(check_many, Service.DECISION, waits=True, computes=True, passes=True),
         f"{_SERVICE}CheckStream": StreamMethod(check_stream, Service.DECISION),
         f"{_SERVICE}WatchEpoch": StreamMethod(watch_epoch, Service.DECISION),
-        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, passes=True),
+        f"{_SERVICE}Explain": Method(explain, Service.DECISION, waits=True, computes=True, passes=True),
     }
 
 
@@ -104,8 +106,8 @@ def explains(turn: Turn) -> bool:
     return turn.place.gate is not None and turn.place.gate.explain
 
 
-def _answered(desk: Desk, raw: bytes, peer: Peer, turn: Turn) -> wire.Answered | Unfit:
-    heard = desk.hear(raw, peer, turn)
+def _answered(desk: Desk, raw: bytes, peer: Peer, turn: Turn, values: Values | None = None) -> wire.Answered | Unfit:
+    heard = desk.hear(raw, peer, turn, values)
     if isinstance(heard, Unfit):
         return heard
     ask, understood = (heard.ask, heard.understood) if isinstance(heard, Heard) else (heard, None)
@@ -113,9 +115,11 @@ def _answered(desk: Desk, raw: bytes, peer: Peer, turn: Turn) -> wire.Answered |
     return answer.decision, ask.correlation, answer.epoch and turn.epoch
 
 
-def _result(desk: Desk, raw: bytes, peer: Peer, turn: Turn) -> wire.Answered | Unfit | PdpError:
+def _result(
+    desk: Desk, raw: bytes, peer: Peer, turn: Turn, values: Values | None = None
+) -> wire.Answered | Unfit | PdpError:
     """One of many: what is wrong with it is said in its place."""
     try:
-        return _answered(desk, raw, peer, turn)
+        return _answered(desk, raw, peer, turn, values)
     except PdpError as error:
         return error

@@ -16,12 +16,12 @@ import grpc
 import pytest
 
 import pdp
-from pdp.server.calls import MESSAGE_BYTES_HARD
+from pdp.server.native import MESSAGE_BYTES_HARD
 from pdp.server.table import make_handlers
 from pdp.wire.client import write_request
 from pdp.wire.messages import ENVOY, PDP
 from pdp.wire.refusals import UNFIT
-from pdp.wire.values import ITEMS_MAX, put
+from pdp.wire.values import VALUES_MAX, put
 from tests.pdp.engine import catalogue_b_test as in_process
 from tests.pdp.identity.world import HOUR, key
 from tests.pdp.server.grants_world import DECISIONS, ENVOY_CHECK
@@ -177,7 +177,7 @@ SENT = [(row, n, v) for row, n, v in in_process.VALUES if sayable(v)]
 #: What a value that is not of its type is told as: by the vocabulary, by the reader of values, by the size of the message.
 WRONG = {
     "INVALID_ARGUMENT invalid_request",
-    "INVALID_ARGUMENT too_many_items",
+    "INVALID_ARGUMENT too_many_values",
     "INVALID_ARGUMENT too_large",
     "RESOURCE_EXHAUSTED too_large",
     "RESOURCE_EXHAUSTED",  # beyond what grpcio takes: 50 MB
@@ -363,8 +363,8 @@ def test_46_deep(point: Point, levels: int, answer: str) -> None:
 @pytest.mark.parametrize(
     ("row", "raw", "answer"),
     [
-        ("47-wide-list", valued("nums", field(7, field(1, b"\x10\x01") * (ITEMS_MAX + 1))), "INVALID_ARGUMENT too_many_items"),
-        ("47-wide-context", bytes(question(**{f"k{i}": 1 for i in range(ITEMS_MAX + 1)}).SerializeToString()), "INVALID_ARGUMENT too_many_items"),
+        ("47-wide-list", valued("nums", field(7, field(1, b"\x10\x01") * (VALUES_MAX + 1))), "INVALID_ARGUMENT too_many_values"),
+        ("47-wide-context", bytes(question(**{f"k{i}": 1 for i in range(VALUES_MAX + 1)}).SerializeToString()), "INVALID_ARGUMENT too_many_values"),
         ("47-message", bytes(question(s="x" * 262_144).SerializeToString()), "RESOURCE_EXHAUSTED too_large"),
         ("47-50-MB", valued("s", field(3, b"x" * 50_000_000)), "RESOURCE_EXHAUSTED"),
         ("48-hash-flood", bytes(question(nums=[i * (2**61 - 1) for i in range(-2, 3)] * 300).SerializeToString()), NO),

@@ -147,8 +147,8 @@ def test_a_question_is_read_and_decided_by_one_standing_whatever_changes_meanwhi
     began: list[str] = []
 
     class Interrupted(Desk):
-        def hear(self, raw: bytes, peer: Peer, turn: Turn) -> Any:
-            found = super().hear(raw, peer, turn)
+        def hear(self, raw: bytes, peer: Peer, turn: Turn, *more: Any) -> Any:
+            found = super().hear(raw, peer, turn, *more)
             began.append(turn.standing.epoch)
             self.parts.engine.change_revocations(lambda now: now)  # another snapshot
             return found

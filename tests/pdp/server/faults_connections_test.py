@@ -49,7 +49,7 @@ def test_156_ten_thousand_idle_connections(tmp_path: Path) -> None:
             pytest.skip(f"only {hard} files may be open here")
         if number < IDLE:
             print(f"scaled down to {number}: only {hard} files may be open here")
-        server = open_.enter_context(serving(tmp_path, PDP_LIMITS_IDLE="8s"))
+        server = open_.enter_context(serving(tmp_path, PDP_LIMITS_IDLE="8s", PDP_LIMITS_CONNECTIONS=str(2 * IDLE)))
         pid = server.process.pid
         with channel(server.address) as opened:
             assert ask(opened) == "allowed"
@@ -110,7 +110,7 @@ def test_slow_readers(tmp_path: Path) -> None:
     body = b"\0" + len(many).to_bytes(4, "big") + many
     at_once, readers = 10, 4
     with (
-        serving(tmp_path, PDP_LIMITS_CALLS_PER_CONNECTION=str(at_once)) as server,
+        serving(tmp_path, PDP_LIMITS_CALLS_PER_CONNECTION=str(at_once), PDP_LIMITS_DEADLINE="60s") as server,
         Load(server.address, 1) as load,
         ExitStack() as open_,
     ):

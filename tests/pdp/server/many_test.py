@@ -12,6 +12,7 @@ from pdp.server.desk import Desk
 from pdp.server.parts import Parts
 from pdp.server.services.decisions import decision_handlers
 from pdp.wire.messages import PDP
+from pdp.wire.values import MESSAGE_VALUES_MAX, VALUES_MAX
 from tests.pdp.server.world import POLICY, call, channel, code_of, development, running
 
 MANY, ONE = "/pdp.v1.DecisionService/CheckMany", "/pdp.v1.DecisionService/Check"
@@ -82,3 +83,26 @@ def test_all_of_many_are_decided_under_one_snapshot(tmp_path: Path) -> None:
         told = [PDP.CheckManyResponse.FromString(call(opened, MANY, many)).results for _ in range(2)]
     generations = [{each.decision.generation for each in results} for results in told]
     assert ([len(each) for each in generations], len(set.union(*generations))) == ([1, 1], 2)
+
+
+def test_s4_the_values_of_all_questions_are_counted(tmp_path: Path) -> None:
+    """Finding S4: those of one that are too many are refused in its place, and those of all from there on."""
+    each = question("one")
+    for _ in range(VALUES_MAX):
+        each.resource.parents.add(type="D", id="1")  # short, so that all of it fits into a message
+    few = question("few")
+    most = MESSAGE_VALUES_MAX // VALUES_MAX
+    many = PDP.CheckManyRequest(requests=[*[each] * (most + 2), few])
+    limits = {"message_bytes": 1 << 20, "step_deadline": "30s", "drain": "1s"}
+    with (
+        running(development(tmp_path, limits=limits), lambda parts: decision_handlers(Desk(parts))) as server,
+        channel(server.address) as opened,
+    ):
+        results = PDP.CheckManyResponse.FromString(call(opened, MANY, many.SerializeToString())).results
+        too_many = [result.error.code == "too_many_values" for result in results]
+        assert too_many == [False] * most + [True] * 2 + [False]
+        assert results[-1].HasField("decision")
+        each.resource.parents.add(type="D", id="1")
+        stream = opened.stream_stream("/pdp.v1.DecisionService/CheckStream")
+        told = [PDP.CheckResult.FromString(raw) for raw in stream(iter([each.SerializeToString(), few.SerializeToString()]))]
+        assert [result.error.code for result in told] == ["too_many_values", ""]

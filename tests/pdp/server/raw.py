@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable
+
+#: SETTINGS_INITIAL_WINDOW_SIZE 0: whoever says so takes no answer.
+TAKES_NOTHING = b"\0\4" + bytes(4)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -27,10 +31,11 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 class Raw:
     """A connection that says what no client of gRPC would."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None, settings: bytes = b"") -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=15)
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+        plain = socket.create_connection((host, int(port)), timeout=15)
+        self._socket = plain if tls is None else tls.wrap_socket(plain)
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, settings))
 
     def send(self, raw: bytes) -> None:
         self._socket.sendall(raw)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import pdp
 from language import FOREVER, Outcome, RuleError, Source, Span, compile_policies
 from pdp.engine.decide import Explanation
+from pdp.errors import PdpError
 from pdp.model.ask import Ask, Shown, Target
 from pdp.model.decision import Decision, Settled
 from pdp.wire import client
@@ -30,7 +31,7 @@ from pdp.wire.explanation import write_explanation
 from pdp.wire.messages import PDP
 from pdp.wire.refusals import UNFIT, Unfit
 from pdp.wire.strict import MESSAGE_BYTES_MAX
-from pdp.wire.values import put, take
+from pdp.wire.values import VALUES_MAX, Values, put, take
 from tests.pdp.wire.captures import CHAIN, GATE
 from tests.pdp.wire.many import read_many
 
@@ -41,7 +42,7 @@ WORDS = GateWords.of(
         """language 1
 entity Table
 entity Request from gate { size: Int }
-entity Note claimed { pages: Int }
+entity Note claimed { size: Int }
 entity User
 action read on Table, Request, Note { columns: Set<String>? claimed, origin: String? from gate }
 allow reads { for User do read on Table }
@@ -118,7 +119,7 @@ def nested(depth: int) -> Callable[[Any], None]:
 
 
 def wide(message: Any) -> None:
-    message.context["columns"].list_value.values.extend([PDP.Value(bool_value=True)] * 10_001)
+    message.context["columns"].list_value.values.extend([PDP.Value(bool_value=True)] * VALUES_MAX)  # and the list itself
 
 
 def told_of(type_name: str) -> Callable[[Any], None]:
@@ -159,7 +160,7 @@ ROWS: dict[str, tuple[Any, Callable[[Any], Any], str]] = {
     ),
     "value-without-kind": (None, lambda m: m.context["columns"].Clear(), "absent_value"),
     "deep": (None, nested(33), "too_deep"),
-    "wide": (None, wide, "too_many_items"),
+    "wide": (None, wide, "too_many_values"),
     "time-too-fine": (None, with_time(1), "malformed_value"),
     "time-too-late": (None, with_time(0, 10**15), "malformed_value"),
     "duration-too-fine": (None, with_duration(1), "malformed_value"),
@@ -337,7 +338,7 @@ def same(left: Any, right: Any) -> bool:
 def test_a_value_comes_back_as_itself(value: Any) -> None:
     message = PDP.Value()
     put(message, value)
-    assert same(take(PDP.Value.FromString(message.SerializeToString())), value)
+    assert same(take(PDP.Value.FromString(message.SerializeToString()), Values()), value)
 
 
 def test_one_and_true_and_its_text_are_three_values() -> None:
@@ -347,7 +348,7 @@ def test_one_and_true_and_its_text_are_three_values() -> None:
         message = PDP.Value()
         put(message, value)
         wire.append(message.SerializeToString())
-        assert type(take(message)) is type(value)
+        assert type(take(message, Values())) is type(value)
     assert len(set(wire)) == 3
 
 
@@ -403,7 +404,7 @@ def test_an_answer_that_is_none_is_an_error_and_no_denial(raw: bytes) -> None:
 
 def test_a_request_comes_through() -> None:
     request = pdp.Request(
-        "read", pdp.Resource("Note", "n", {"pages": 1}, [("Table", "t")]), user=("User", "ada"), context={"columns": ["id"]}
+        "read", pdp.Resource("Note", "n", {"size": 1}, [("Table", "t")]), user=("User", "ada"), context={"columns": ["id"]}
     )
     raw = client.write_request(request, grant=TOKEN, correlation="c")
     found = read_check(raw, MAY, WORDS)
@@ -452,3 +453,85 @@ def test_an_explanation() -> None:
     assert (found.decision.allowed, found.decision.correlation_id) == (True, "c")
     assert [(r.rule, r.effect, r.truth, r.place) for r in found.rules] == [("r", "allow", "true", "p.policy:5:1")]
     assert [c.clause for c in found.rules[0].conjuncts]
+
+
+# ---- how many values (finding S4)
+
+
+def many_values(where: str, number: int) -> Any:
+    """A question with so many values in one place, or with that many in several that are nested."""
+    message = question()
+    message.context.clear()
+    message.resource.type = "Note"
+    true = PDP.Value(bool_value=True)
+    if where == "list":
+        message.context["columns"].list_value.values.extend([true] * (number - 1))
+    elif where == "nested":
+        for n in range(2):
+            inner = message.context["columns"].list_value.values.add().list_value.values
+            inner.extend([true] * ((number - 3) // 2 + (n and (number - 3) % 2)))
+    elif where == "record":
+        record = message.context["columns"].record_value.fields
+        for n in range(number - 1):
+            record[f"n{n}"].bool_value = True
+    elif where == "attributes":
+        message.resource.attributes.fields["size"].list_value.values.extend([true] * (number - 1))
+    elif where == "parents":
+        for n in range(number):
+            message.resource.parents.add(type="Table", id=f"t{n}")
+    elif where == "user":
+        message.subject.user.type, message.subject.user.id = "User", "ada"
+        for n in range(number):
+            message.subject.user.parents.add(type="Table", id=f"t{n}")
+    else:
+        message.resource.attributes.fields["size"].list_value.values.extend([true] * (number // 2 - 1))
+        message.context["columns"].list_value.values.extend([true] * (number - number // 2 - 1))
+    return message
+
+
+@pytest.mark.parametrize("where", ["list", "nested", "record", "attributes", "parents", "user", "together"])
+def test_s4_values_are_counted_wherever_they_stand(where: str) -> None:
+    """Finding S4: 10,000 for each list, and no bound for all of them."""
+    taken = read_check(many_values(where, VALUES_MAX).SerializeToString(), MAY, WORDS)
+    assert isinstance(taken, Ask), taken
+    for read, request in (
+        (read_check, many_values(where, VALUES_MAX + 1)),
+        (read_explain, PDP.ExplainRequest(request=many_values(where, VALUES_MAX + 1))),
+    ):
+        found = read(request.SerializeToString(), MAY, WORDS)
+        assert isinstance(found, Unfit)
+        assert found.code == "too_many_values"
+
+
+def test_s4_values_are_counted_before_they_are_read() -> None:
+    """The first of them could not be read."""
+    message = many_values("list", VALUES_MAX + 1)
+    message.context["columns"].list_value.values[0].Clear()
+    found = read_check(message.SerializeToString(), None, WORDS)
+    assert isinstance(found, Unfit)
+    assert found.code == "too_many_values"
+
+
+@pytest.mark.parametrize("where", ["context", "resource", "user"])
+def test_s4_names_are_compared_before_their_values_are_read(where: str) -> None:
+    message = question()
+    if where == "context":
+        message.context["unknown"].SetInParent()  # a value without a kind: it would be refused as `absent_value`
+    elif where == "resource":
+        message.resource.type = "Note"
+        message.resource.attributes.fields["unknown"].SetInParent()
+    else:
+        message.subject.user.type, message.subject.user.id = "Note", "ada"
+        message.subject.user.attributes.fields["unknown"].SetInParent()
+    with pytest.raises(PdpError) as refused:
+        read_check(message.SerializeToString(), replace(MAY, users=frozenset({"Note"})), WORDS)
+    assert refused.value.code == "invalid_request"
+    assert "`unknown` is not declared" in refused.value.message
+
+
+def test_s4_a_message_has_a_bound_of_its_own() -> None:
+    values = Values(10)
+    Values(8, of=values).count(8)
+    with pytest.raises(Unfit) as refused:
+        Values(8, of=values).count(3)
+    assert refused.value.code == "too_many_values"
