@@ -17,7 +17,7 @@ from pdp.errors import PdpError
 from pdp.model.request import moment
 from pdp.wire.client import _moment as taken_by_a_client
 from pdp.wire.messages import PDP
-from pdp.wire.values import put, put_moment, take
+from pdp.wire.values import Values, put, put_moment, take
 
 FIRST, LAST = "1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
 NEVER = "9999-12-31T23:59:59Z"
@@ -47,7 +47,7 @@ def test_both_ends_of_the_calendar_are_moments_wherever_one_is_read(text: str, m
     assert moment(text, "x") == moment(told, "x") == moment(microseconds, "x") == microseconds
     on_the_wire = PDP.Value()
     put(on_the_wire, told)
-    assert conform(take(on_the_wire), Scalar.TIME, "x") == microseconds
+    assert conform(take(on_the_wire, Values()), Scalar.TIME, "x") == microseconds
 
 
 @pytest.mark.parametrize("text", OUTSIDE)

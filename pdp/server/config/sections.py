@@ -112,7 +112,9 @@ class Pep:
 class Policies:
     path: Path | None = _setting("a folder with policies and data, or a file", None)
     watch: bool = _setting("reload whenever a file changes", True)
-    run_tests: bool = _setting("put no set into force whose own tests fail", False)
+    run_tests: bool = _setting(
+        "put no set into force whose own tests fail; the files of tests are never part of what is served", False
+    )
     empty: bool = _setting("a set without a rule, by which everything is denied, may be put into force", False)
 
 

@@ -220,7 +220,7 @@ def test_38_case_of_a_member_with_its_own_equality() -> None:
         pytest.param({"resource": pdp.Resource("Note", "x", {"n": None})}, id="35-null-told-attribute"),
         pytest.param({"resource": pdp.Resource("Note", "x", {}, "Team")}, id="34-string-vs-list-parents"),  # type: ignore[arg-type]
         pytest.param({"resource": pdp.Resource("Note", "x", {}, [("Team", "a\u202e")])}, id="39-bidi-parent"),
-        *[pytest.param({"now": n}, id=f"28-now-{i}") for i, n in enumerate((NAN, INF, True, -1, 0, 2**63, 10**5000, "2026-01-01", "2026-01-01T00:00:00Z\n", datetime(2026, 1, 1)))],
+        *[pytest.param({"now": n}, id=f"28-now-{i}") for i, n in enumerate((NAN, INF, True, -1, 2**63, 10**5000, "2026-01-01", "2026-01-01T00:00:00Z\n", datetime(2026, 1, 1)))],
         *[pytest.param(task(**{k: v}), id=f"{row}-task-{k}") for row, k, v in (("32", "id", 1), ("41-newline", "id", "t\n"), ("32", "parent", 1), ("34", "proof", "key"), ("41-newline", "proof", ["key\n"]), ("28-nan", "ends", NAN), ("32", "started", True), ("35-null", "started", None), ("35-null", "ends", None), ("35-null", "attributes", None), ("34", "attributes", [("n", 1)]))],
         pytest.param({"task": {"kind": "job"}}, id="34-task-no-task"),
     ],

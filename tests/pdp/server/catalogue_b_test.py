@@ -237,7 +237,7 @@ BYTES: list[tuple[str, bytes, str]] = [
     ("50-dup-same-scalar", bytes(question().SerializeToString()) + field(1, b"read"), "INVALID_ARGUMENT not_canonical"),
     ("50-merged-submessage", bytes(question().SerializeToString()) + field(2, field(2, b"other")), "INVALID_ARGUMENT not_canonical"),
     ("50-number-not-shortest", b"\x8a\x00" + bytes(question().SerializeToString())[1:], "INVALID_ARGUMENT not_canonical"),
-    ("51-wrong-type", b"\x08\x01" + bytes(question().SerializeToString())[6:], "INVALID_ARGUMENT missing_field"),
+    ("51-wrong-type", b"\x08\x01" + bytes(question().SerializeToString())[6:], "INVALID_ARGUMENT malformed"),
     ("51-truncated", bytes(question().SerializeToString())[:-1], "INVALID_ARGUMENT malformed"),
     ("51-group", b"\x0b", "INVALID_ARGUMENT malformed"),
     ("51-end-of-no-group", bytes(question().SerializeToString()) + b"\x0c", "INVALID_ARGUMENT malformed"),

@@ -26,6 +26,7 @@ from tests.pdp.server.world import (
     DOMAIN,
     GATE,
     SERVER,
+    WAIT_S,
     Identities,
     Running,
     call,
@@ -190,6 +191,8 @@ def test_a_certificate_that_is_not_ours_to_show_changes_nothing(
         bad = workloads.agent.x509.get()
         bad.svids[0].x509_svid_key = new_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         workloads.agent.x509.put(bad)
+        with workloads.agent.called:  # it asks again: what is put before may still be sent on the stream that was ended
+            assert workloads.agent.called.wait_for(lambda: workloads.agent.asked("x509") > 1, WAIT_S)
         second = workloads.tell(identities)
         assert wait_until(lambda: shown(server, identities) != first)
         assert shown(server, identities) == second

@@ -20,7 +20,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdp.identity.dev.tokens import TokenShape, public_jwk, sign_token
-from pdp.sdk.remote.channel import Tls
+from pdp.sdk.remote.own import Tls
 from pdp.sdk.remote.steps import Steps
 from pdp.wire.messages import PDP as MESSAGES
 from tools.envoy import VERSION
