@@ -52,7 +52,7 @@ resourcePolicy:
 FORGETFUL = """from pdp.sdk.engine import Engine
 from pdp.server.hearing import Hearing
 Engine.load.__func__.__kwdefaults__["cache_entries"] = 0
-Hearing.hear = lambda self, caller, raw, gate, words: self._read(raw, gate, words)
+Hearing.hear = lambda self, caller, raw, gate, words, values=None: self._read(raw, gate, words, values)
 """
 
 
