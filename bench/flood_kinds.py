@@ -8,6 +8,7 @@ send them.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import sys
@@ -103,6 +104,7 @@ class Connection:
         self._stream = -1
         self._window, self._windows = 65_535, dict[int, int]()
         self._changed = threading.Condition()
+        self._using = threading.Lock()  # OpenSSL's: one thread at a time
         self.ended = False
         self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, settings))
         threading.Thread(target=self._read, daemon=True).start()
@@ -110,7 +112,8 @@ class Connection:
     def send(self, raw: bytes) -> None:
         if self.ended:
             raise ConnectionResetError
-        self._socket.sendall(raw)
+        with self._using:
+            self._socket.sendall(raw)
 
     def next_stream(self) -> int:
         self._stream += 2
@@ -133,13 +136,13 @@ class Connection:
 
     def close(self) -> None:
         self.ended = True
-        with suppress(OSError):
+        with self._using, suppress(OSError):
             self._socket.close()
 
     def _read(self) -> None:
         rest = b""
         with suppress(OSError, ValueError):
-            while more := self._socket.recv(65_536):
+            while more := self._receive():
                 rest += more
                 while len(rest) >= 9 and len(rest) >= 9 + (length := int.from_bytes(rest[:3], "big")):
                     self._take(rest[3], int.from_bytes(rest[5:9], "big"), rest[9 : 9 + length])
@@ -147,6 +150,18 @@ class Connection:
         with self._changed:
             self.ended = True
             self._changed.notify_all()
+
+    def _receive(self) -> bytes:
+        while True:
+            select.select([self._socket], [], [], 1)
+            with self._using:
+                self._socket.settimeout(0)
+                try:
+                    return self._socket.recv(65_536)
+                except ssl.SSLWantReadError:
+                    pass
+                finally:
+                    self._socket.settimeout(5)
 
     def _take(self, kind: int, stream: int, payload: bytes) -> None:
         if kind != WINDOW_UPDATE:

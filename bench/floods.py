@@ -163,8 +163,8 @@ class _Stand:
                     most.append(self._mib())
                     over.wait(0.2)
                 try:
-                    if flood.wait(seconds + 30) != 0:
-                        raise RuntimeError(f"the flood itself failed: {command}")
+                    if (status := flood.wait(seconds + 30)) != 0:
+                        raise RuntimeError(f"the flood itself ended with {status}: {command}")
                 finally:
                     flood.kill()
         return probes
