@@ -1,8 +1,8 @@
 """The floods of `bench.floods`, each as a program: `python -m bench.flood_kinds NAME ADDRESS FOLDER SECONDS`.
 
-Each does harm from one process, over mutual TLS on loopback, for so many seconds. A `stranger` has a certificate
-of the trust domain and no role; a `caller` may ask for decisions. Frames are written by hand where no client of gRPC would
-send them.
+Each does harm from one process, over mutual TLS on loopback, for so many seconds, with the cores that others leave. A
+`stranger` has a certificate of the trust domain and no role; a `caller` may ask for decisions. Frames are written by hand
+where no client of gRPC would send them.
 """
 
 from __future__ import annotations
@@ -469,5 +469,6 @@ FLOODS: dict[str, Callable[[Place], None]] = {
 
 if __name__ == "__main__":
     name, address, folder, seconds = sys.argv[1:]
+    os.nice(10)  # an attacker has a machine of its own: it takes no core from the server or from the gate
     FLOODS[name](Place(address, Path(folder), float(seconds)))
     os._exit(0)  # without waiting for what is still open

@@ -38,7 +38,7 @@ DEADLINE_S = 0.2  # what the shipped configuration of Envoy waits for us
 EVERY_S, ANEW_S = 0.02, 0.25
 BACK_S, BACK_WITHIN = 30.0, 1.2
 #: Done by grpc-core before we see a call; listed, and no failure of ours.
-OF_GRPC = frozenset({"CONTINUATION"})
+OF_GRPC = frozenset({"CONTINUATION", "HPACK bomb"})
 
 POLICY = """language 1
 package app

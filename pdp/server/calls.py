@@ -24,7 +24,7 @@ from grpc._cython import cygrpc
 
 from pdp.server.edge import Edge, Ended, ended_by
 from pdp.server.half_open import HalfOpen
-from pdp.server.handlers import Deadline, Method, PassOn, StreamMethod, edge_refusal
+from pdp.server.handlers import CallRefused, Deadline, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.native import options
 from pdp.server.peer import Peer
 from pdp.server.queued import NO_FLAGS, Queued
@@ -33,6 +33,8 @@ from pdp.server.streams import Stream
 #: Calls that grpcio may hand over before we have asked for another. What waits inside of it, it ends as it likes, innocent
 #: callers too; so everything that comes is taken.
 ACCEPTING = 64
+#: grpcio bounds the bytes of metadata on the wire and hands over all that HPACK makes of them: 16 MB of a block of 4 kB.
+METADATA_MAX = 128
 #: So much longer than a call may take, its answer may be on its way.
 _UNTAKEN_S = 1.0
 
@@ -153,12 +155,14 @@ class CallQueue:
         name = event.call_details.method.decode("utf-8", "replace")
         method = self.edge.methods.get(name)
         call: Queued
-        if isinstance(method, Method):
+        if len(event.invocation_metadata or ()) > METADATA_MAX:
+            call = _Refused(self, event, name, edge_refusal("too_large", f"more than {METADATA_MAX} entries of metadata"))
+        elif isinstance(method, Method):
             call = Unary(self, event, name, method)
         elif isinstance(method, StreamMethod):
             call = Stream(self, event, name, method)
         else:
-            call = _Unknown(self, event, name)
+            call = _Refused(self, event, name, edge_refusal("unknown_method"))
         with self._lock:
             self._live.add(call)
         call.begin()
@@ -191,12 +195,19 @@ class CallQueue:
             call.cancel()
 
 
-class _Unknown(Queued):
-    __slots__ = ()
+class _Refused(Queued):
+    """Ended before anything of it is looked at; its metadata is held no longer."""
+
+    __slots__ = ("_refusal",)
+
+    def __init__(self, queue: CallQueue, event: Any, name: str, refusal: CallRefused) -> None:
+        super().__init__(queue, event, name)
+        self.metadata = ()
+        self._refusal = refusal
 
     def begin(self) -> None:
         super().begin()
-        ended = ended_by(edge_refusal("unknown_method"))
+        ended = ended_by(self._refusal)
         self.finish(ended)
         self.queue.edge.tell_denied(self, None, b"", ended)
 

@@ -186,7 +186,7 @@ class Limits:
     )
     streams: int = _setting("streams open at one time in a process; of one caller, half of them", 1024, reloads=True)
     calls_per_connection: int = _setting("calls open at one time on a connection", 100)
-    connections: int = _setting("connections open at one time on a listener of a process; more are closed at once", 4096)
+    connections: int = _setting("connections open at one time on a listener of a process; more are closed at once", 16_384)
     metadata_bytes: int = _setting("the largest metadata of a call", 16 * 1024)
     deadline: DurationUs = _setting("the longest that a call may take, whatever its caller allows", seconds(1), reloads=True)
     step_deadline: DurationUs = _setting("the same for calls that wait, such as steps of grants", seconds(5), reloads=True)

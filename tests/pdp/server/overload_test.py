@@ -14,6 +14,7 @@ from typing import IO, Any
 import grpc
 import pytest
 
+from pdp.server.calls import METADATA_MAX
 from pdp.server.config import Service
 from pdp.server.half_open import SHARE_MIN, HalfOpen
 from pdp.server.handlers import Deadline, Method
@@ -334,3 +335,12 @@ def test_what_a_call_held_is_let_go_when_it_is_over(tmp_path: Path) -> None:
             assert call(opened, "/test.Echo/Grants", b"x") == b"x"
             assert refused(opened, "/test.Echo/Grants", b"refuse") == "FAILED_PRECONDITION no_such_thing"
         assert wait_until(lambda: kept == [[], []])
+
+
+def test_metadata_that_unpack_to_much_are_refused_and_not_held(tmp_path: Path) -> None:
+    """A brother of S6: one header that HPACK remembers, said 4,000 times in a byte each, became 16 MB in Python, which a
+    refusal in its own words kept. The limit in bytes is of grpcio, and holds on the wire alone."""
+    many = [(f"m{number}", "x") for number in range(METADATA_MAX + 1)]
+    with running(development(tmp_path)) as server, channel(server.address) as opened:
+        assert refused(opened, ECHO.decode(), b"x", metadata=many) == "RESOURCE_EXHAUSTED too_large"
+        assert call(opened, ECHO.decode(), b"x", metadata=many[: METADATA_MAX // 2]) == b"x"
