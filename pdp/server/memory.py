@@ -1,8 +1,7 @@
 """Memory that was needed for a while, given back to the system.
 
 The C library keeps what a burst of calls has freed: pages between two that are in use stay ours, and the process looks as
-large as it was at its worst. Looking is cheap; what is given back has to be faulted in again, so that is done only when
-there is much of it.
+large as it was at its worst.
 """
 
 from __future__ import annotations
@@ -13,27 +12,30 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-LOOK_S = 5.0
-#: Grown by so much since it was last given back, a process is worth a look.
-GROWN = 1.1
+LOOK_S, LOOKS_MAX = 5.0, 60
+#: So much of the memory makes it worth while: what it has grown by, and what came back.
+WORTH = 0.05
 
 
 class Memory:
-    """`trim` gives back; None where the C library cannot."""
+    """`trim` gives back; None where the C library cannot. How much is free only trimming tells, so it is tried again and
+    again, and more and more rarely while nothing comes back and nothing grows."""
 
     def __init__(self, resident: Callable[[], int], trim: Callable[[], object] | None) -> None:
         self._resident, self._trim = resident, trim
-        self._least = resident()
+        self._size = resident()  # when it was last tried
+        self._pause = self._looks = 1
 
-    def give_back(self) -> bool:
-        """Whether it was tried."""
+    def look(self) -> None:
         now = self._resident()
-        if self._trim is None or now <= self._least * GROWN:
-            self._least = min(self._least, now)
-            return False
+        self._looks -= 1
+        if self._trim is None or (self._looks > 0 and now <= self._size * (1 + WORTH)):
+            return
         self._trim()
-        self._least = self._resident()
-        return True
+        left = self._resident()
+        was_worth_it = left < now * (1 - WORTH) or now > self._size * (1 + WORTH)
+        self._pause = 1 if was_worth_it else min(2 * self._pause, LOOKS_MAX)
+        self._size, self._looks = left, self._pause
 
 
 async def keep_small() -> None:
@@ -41,7 +43,7 @@ async def keep_small() -> None:
     memory = own_memory()
     while True:
         await asyncio.sleep(LOOK_S)
-        await asyncio.to_thread(memory.give_back)
+        await asyncio.to_thread(memory.look)
 
 
 def own_memory() -> Memory:

@@ -6,40 +6,57 @@ import ctypes
 
 import pytest
 
-from pdp.server.memory import Memory, own_memory
+from pdp.server.memory import LOOKS_MAX, Memory, own_memory
 
 
-class Counted:
-    def __init__(self, *sizes: int) -> None:
-        self.sizes, self.trims = list(sizes), 0
+class Process:
+    """So much is in use, and so much is free and held."""
+
+    def __init__(self) -> None:
+        self.used, self.free, self.trims = 100, 0, 0
 
     def resident(self) -> int:
-        return self.sizes.pop(0)
+        return self.used + self.free
 
     def trim(self) -> None:
         self.trims += 1
+        self.free = 0
 
 
-@pytest.mark.parametrize(
-    ("sizes", "trims"),
-    [
-        ((100, 100, 109), 0),  # about as large as at the start
-        ((100, 150, 100), 1),
-        ((100, 150, 150, 150), 1),  # it is in use: that is what it is compared with from now on
-        ((100, 150, 150, 120, 140, 120), 2),  # it became smaller by itself, and grew again
-    ],
-)
-def test_it_is_given_back_when_there_is_much_of_it(sizes: tuple[int, ...], trims: int) -> None:
-    counted = Counted(*sizes)
-    memory = Memory(counted.resident, counted.trim)
-    while counted.sizes:
-        memory.give_back()
-    assert counted.trims == trims
+def looked(process: Process, times: int) -> int:
+    """How often it was tried."""
+    memory, before = Memory(process.resident, process.trim), process.trims
+    for _ in range(times):
+        memory.look()
+    return process.trims - before
+
+
+def test_what_a_burst_leaves_comes_back_also_when_the_last_try_was_in_the_midst_of_it() -> None:
+    process = Process()
+    memory = Memory(process.resident, process.trim)
+    for process.used, process.free in ((400, 0), (400, 50), (100, 300)):
+        memory.look()
+    memory.look()
+    assert process.resident() == 100
+
+
+def test_while_nothing_comes_back_it_is_tried_more_and_more_rarely() -> None:
+    assert looked(Process(), 63) == 6  # 1, 3, 7, 15, 31, 63
+    assert looked(Process(), 63 + 10 * LOOKS_MAX) == 6 + 10
+
+
+def test_what_has_grown_is_looked_at_at_once() -> None:
+    process = Process()
+    memory = Memory(process.resident, process.trim)
+    for _ in range(100):
+        memory.look()
+    before, process.free = process.trims, 60
+    memory.look()
+    assert (process.trims - before, process.free) == (1, 0)
 
 
 def test_where_the_library_cannot_nothing_is_tried() -> None:
-    counted = Counted(100, 900)
-    assert not Memory(counted.resident, None).give_back()
+    Memory(Process().resident, None).look()
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
@@ -50,6 +67,6 @@ def test_pages_between_two_in_use_come_back() -> None:
     kept = [bytes(4_000) for _ in range(50_000)]
     kept = kept[::1_000]
     held = memory._resident() - before
-    assert memory.give_back()
+    memory.look()
     assert memory._resident() - before < held / 2
     assert kept
