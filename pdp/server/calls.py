@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -295,22 +296,25 @@ class Unary(Queued):
             return
         self._timed = self.queue.at(deadline, self)
 
-        def work(*, passed: bool = passed) -> None:
-            over = True
-            try:
-                self._end(edge.run(self, self._method, request, peer, deadline, passed=passed))
-            except PassOn:  # waiting for another process is for those threads that compute nothing
-                around.threads.submit(work, passed=True)
-                over = False
-            finally:
-                if over:
-                    with _COUNTING:
-                        waiting.add(peer.name, -1)
-
+        work = partial(self._work, request, peer, deadline)
         if passed or not edge.computes(self._method, request):
-            around.threads.submit(work)
+            around.threads.submit(work, passed=passed)
         else:
-            around.computing.submit(peer.name, work)
+            around.computing.submit(peer.name, partial(work, passed=False))
+
+    def _work(self, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool) -> None:
+        """In a thread. No closure, which would hold the call in a cycle until garbage is collected."""
+        edge, around = self.queue.edge, self.queue.edge.around
+        over = True
+        try:
+            self._end(edge.run(self, self._method, request, peer, deadline, passed=passed))
+        except PassOn:  # waiting for another process is for those threads that compute nothing
+            around.threads.submit(self._work, request, peer, deadline, passed=True)
+            over = False
+        finally:
+            if over:
+                with _COUNTING:
+                    around.counters.waiting.add(peer.name, -1)
 
     def is_late(self) -> None:
         if not self._said:

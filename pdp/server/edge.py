@@ -125,13 +125,15 @@ class Edge:
             peer = self._find_peer(call)
             refuse_peer(peer, method, self.around.revoked())
             return peer
-        except CallRefused as found:
-            refused = found
+        except CallRefused as refused:  # held in no name, or it and this frame would hold each other, and the call
+            return self._unmet(method, refused)
         except PdpError as error:  # the clock
-            refused = refusal_of(error)
+            return self._unmet(method, refusal_of(error))
         except Exception:  # noqa: BLE001  # the edge: whatever went wrong, it is a refusal
             _log.exception("a call failed", extra={"method": call.name, "correlation": correlation(call)})
-            refused = edge_refusal("internal")
+            return self._unmet(method, edge_refusal("internal"))
+
+    def _unmet(self, method: Method | StreamMethod, refused: CallRefused) -> Ended:
         return self.ended(method, b"", refused) if isinstance(method, Method) else ended_by(refused)
 
     def begin(self, call: Call, method: Method, request: bytes) -> tuple[Peer, Deadline] | Ended:

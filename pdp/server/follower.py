@@ -14,7 +14,7 @@ from typing import Any
 from pdp.errors import PdpError
 from pdp.server.background import Background
 from pdp.server.frames import Kind, frame, read_frame
-from pdp.server.handlers import Deadline, edge_refusal
+from pdp.server.handlers import CallRefused, Deadline, edge_refusal
 from pdp.server.passed_on import pack_call, unpack_refusal
 from pdp.server.peer import Peer
 from pdp.server.state import Lease, State
@@ -61,7 +61,10 @@ class Following:
         """A call that writes, in the thread that waits for it."""
         assert self._loop is not None
         body = pack_call(method, request, peer, deadline)
-        return asyncio.run_coroutine_threadsafe(self._forward(body, deadline), self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(self._forward(body, deadline), self._loop).result()
+        except CallRefused as refused:  # its frames hold the future that holds it, and our callers' hold the call
+            raise refused.with_traceback(None) from None
 
     def note(self, raw: bytes) -> None:
         """Tells the writer something, from any thread, and does not wait."""

@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 _Call = TypeVar("_Call", bound=Hashable)
 
-#: One caller may have an eighth of all that may be open, and this many in any case.
-SHARES, SHARE_MIN = 8, 16
+#: One caller may have an eighth of all that may be open, and this many in any case: in a burst of whole calls, as many as
+#: are taken at a time (`calls.ACCEPTING`) seem to be without their message, until we come to look at it.
+SHARES, SHARE_MIN = 8, 128
 
 
 class HalfOpen(Generic[_Call]):

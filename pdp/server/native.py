@@ -46,6 +46,8 @@ def options(limits: Limits, *, shared: bool) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        # Otherwise grpcio refuses calls while it holds more of them, also ended ones that Python has not freed yet.
+        ("grpc.http.overload_protection", 0),
         ("grpc.server.max_pending_requests", PENDING),
         ("grpc.server.max_pending_requests_hard_limit", PENDING),
         ("grpc.max_allowed_incoming_connections", limits.connections),

@@ -195,7 +195,7 @@ def test_a_cancelled_call_is_not_counted_for_ever(tmp_path: Path) -> None:
 
 def test_half_a_call_holds_nobody_up(tmp_path: Path, queues: list[Any]) -> None:
     """Slowloris: headers without a message, on connections that then fall silent."""
-    with running(development(tmp_path, limits={"concurrent": 80, "deadline": "30s", "drain": "1s"})) as server:
+    with running(development(tmp_path, limits={"concurrent": 16, "deadline": "30s", "drain": "1s"})) as server:
         silent = [Raw(server.address) for _ in range(50)]
         half = _HalfCalls(server.address, 20)
         assert wait_until(lambda: len(queues[0]._half) == 16)  # its others were ended, the oldest first
