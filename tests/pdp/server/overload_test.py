@@ -137,7 +137,7 @@ def test_s3_half_open_calls_are_shared() -> None:
     assert half.add("d1", "d", 60, MOST) is None
     assert half.late(1) is None
     gone = []
-    while (late := half.late(100)) is not None:
+    while (late := half.late(1_000)) is not None:
         gone.append(late)
     assert (len(gone), gone[0], gone[-1]) == (MOST, "a2", "d1")
     assert half.soonest_ns() is None
