@@ -104,7 +104,7 @@ class GrantBook:
 
         refuse = wanted.restored is Restored.REFUSE
         store = SqliteStore(path, wanted.witness, now_us=parts.clock, refuse_restored=refuse)
-        if lies_with(path, wanted.witness):
+        if lies_with(path, wanted.witness) and not parts.config.development.enabled:
             _log.warning(_WITNESS_BESIDE, path)
         parts.closes(store.close)
         if store.restored:
