@@ -321,8 +321,8 @@ class Unary(Queued):
         if not self.claim():
             return
         took_ns = time.perf_counter_ns() - self._began_ns
+        around.counters.calls.add((self.name, ended.code), took_ns)
         with _COUNTING:
-            around.counters.calls[self.name, ended.code].add(took_ns)
             if self._bytes is not None and ended.answer is not None:
                 self._bytes += len(ended.answer)
                 around.counters.bytes.add(self._caller, len(ended.answer))
