@@ -37,7 +37,7 @@ def serve(
     try:
         asyncio.run(run(found, _say))
     except WorkerFailed as failed:  # it has said why
-        typer.echo(f"pdp: {failed.message}", err=True)
+        typer.echo(f"pdp: {failed}", err=True)
         raise typer.Exit(failed.status) from None
     except RecordIncomplete as incomplete:
         typer.echo(f"pdp: {incomplete}", err=True)

@@ -23,7 +23,7 @@ from typing import Any
 
 from grpc._cython import cygrpc
 
-from pdp.server.edge import Edge, Ended, ended_by
+from pdp.server.edge import CORRELATION, Edge, Ended, ended_by
 from pdp.server.half_open import HalfOpen
 from pdp.server.handlers import CallRefused, Deadline, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.native import options
@@ -197,13 +197,13 @@ class CallQueue:
 
 
 class _Refused(Queued):
-    """Ended before anything of it is looked at; its metadata is held no longer."""
+    """Ended before anything of it is looked at; of its metadata no more is held than what it is called."""
 
     __slots__ = ("_refusal",)
 
     def __init__(self, queue: CallQueue, event: Any, name: str, refusal: CallRefused) -> None:
         super().__init__(queue, event, name)
-        self.metadata = ()
+        self.metadata = tuple(each for each in self.metadata[:METADATA_MAX] if each[0] == CORRELATION)[:1]
         self._refusal = refusal
 
     def begin(self) -> None:
@@ -325,8 +325,8 @@ class Unary(Queued):
         if not self.claim():
             return
         took_ns = time.perf_counter_ns() - self._began_ns
+        around.counters.calls.add((self.name, ended.code), took_ns)
         with _COUNTING:
-            around.counters.calls[self.name, ended.code].add(took_ns)
             if self._bytes is not None and ended.answer is not None:
                 self._bytes += len(ended.answer)
                 around.counters.bytes.add(self._caller, len(ended.answer))

@@ -1,14 +1,17 @@
 """What is counted, as plain numbers that are read when somebody asks. A call pays for two additions and a bisection.
 
-Everything here is touched by the loop of one process, so nothing is locked; what another thread reads may be a call old.
+Several threads count, so histograms have a lock. What is of calls in work is touched with the lock of the calls, and what is
+of streams by the loop alone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Generic, TypeVar
 
 from pdp.server.shares import Shares
 
@@ -27,12 +30,31 @@ class Histogram:
         self.sum_ns += ns
 
 
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Histograms(Generic[Key]):
+    """By key. No thread loses what another one adds, and what is read is of one moment."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._by_key: dict[Key, Histogram] = defaultdict(Histogram)
+
+    def add(self, key: Key, ns: int) -> None:
+        with self._lock:
+            self._by_key[key].add(ns)
+
+    def read(self) -> list[tuple[Key, Histogram]]:
+        with self._lock:
+            return [(key, replace(each, counts=list(each.counts))) for key, each in self._by_key.items()]
+
+
 class Counters:
     """The figures of one process."""
 
     def __init__(self) -> None:
-        self.calls: dict[tuple[str, str], Histogram] = defaultdict(Histogram)  # (method, code): "ok", or an edge code
-        self.decisions: dict[tuple[str, str, bool], Histogram] = defaultdict(Histogram)  # (outcome, reason, from cache)
+        self.calls: Histograms[tuple[str, str]] = Histograms()  # (method, code): "ok", or an edge code
+        self.decisions: Histograms[tuple[str, str, bool]] = Histograms()  # (outcome, reason, from cache)
         self.in_work = Shares()
         self.bytes = Shares()  # of requests in work, and of answers that are not sent
         self.waiting = Shares()
@@ -43,7 +65,7 @@ class Counters:
 
     def decided(self, outcome: str, reason: str, from_cache: bool, ns: int) -> None:
         """What a handler that decides tells: `allow` or `deny`, the reason code, whether it was remembered."""
-        self.decisions[outcome, reason, from_cache].add(ns)
+        self.decisions.add((outcome, reason, from_cache), ns)
 
     def gauge(self, name: str, says: str, read: Callable[[], float]) -> None:
         """A figure that is read when it is asked for; `pdp_` is put before its name."""

@@ -257,7 +257,7 @@ class Edge:
         except Exception:  # noqa: BLE001  # as above
             _log.exception("a stream failed", extra={"method": call.name, "correlation": correlation(call)})
             ended = ended_by(edge_refusal("internal"))
-        self.around.counters.calls[call.name, ended.code].add(time.perf_counter_ns() - began_ns)
+        self.around.counters.calls.add((call.name, ended.code), time.perf_counter_ns() - began_ns)
         self.tell_denied(call, None, b"", ended)
         yield ended
 

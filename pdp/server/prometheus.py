@@ -21,10 +21,10 @@ _SAYS = {
 def figures_of(counters: Counters) -> dict[str, Any]:
     """What a process counted, as JSON can say it."""
     return {
-        CALLS: [[{"method": m, "code": c}, h.counts, h.sum_ns] for (m, c), h in list(counters.calls.items())],
+        CALLS: [[{"method": m, "code": c}, h.counts, h.sum_ns] for (m, c), h in counters.calls.read()],
         DECISIONS: [
             [{"outcome": o, "reason": r, "cache": "hit" if hit else "miss"}, h.counts, h.sum_ns]
-            for (o, r, hit), h in list(counters.decisions.items())
+            for (o, r, hit), h in counters.decisions.read()
         ],
         "gauges": list(counters.gauges()),
     }

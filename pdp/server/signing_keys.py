@@ -18,7 +18,7 @@ from pdp.grants.issuer_keys import IssuerKeys
 from pdp.grants.people import Issuer, Role
 from pdp.grants.people_keys import DOCUMENT_BYTES_MAX, read_key_set
 from pdp.server.config import Config
-from pdp.server.trust_sources import state_of
+from pdp.store.file_state import state_of
 from pdp.store.issuer_keys import FILE, open_issuer_keys, read_issuer_keys
 from pdp.store.regular_file import read_regular
 from pdp.tokens.refusals import Refused as BadKeys

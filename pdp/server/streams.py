@@ -38,7 +38,7 @@ class Stream(Queued):
             super().begin()
             if self.claim():
                 self.finish(met)
-            edge.around.counters.calls[self.name, met.code].add(0)
+            edge.around.counters.calls.add((self.name, met.code), 0)
             edge.tell_denied(self, None, b"", met)
             return
         with self._guard:

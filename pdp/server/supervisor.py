@@ -3,8 +3,8 @@
 It does nothing else, so that there is little that could end it: no gRPC, no policy, no state. Processes are started anew and
 never forked, since a forked gRPC does not work. A port is reserved here for as long as we live; its sockets are theirs.
 
-It never gives up in silence: a process that cannot be started is tried again for ever, and each failure is logged. When it
-cannot keep one of them for a fault of its own, it ends all, so that whatever started it can start it again.
+It never gives up in silence: a process that cannot be started is tried again for ever, and each failure is logged. All
+end where one says itself at its first start that it cannot, and for a fault of our own: whatever started us can do so again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BEAT_S, SILENT_S = 1.0, 15.0  # how often a process says that it goes on, and af
 _SLOWER = 4  # so many times as long as the first start did, a later one may say nothing
 _BEYOND_DRAIN_S = 12.0  # the record has twice `RECORD_CLOSE_S`
 _READ_BYTES = 4096
+REFUSED = "refused"  # what a process that could not start says its code under
 
 _log = logging.getLogger("pdp.server")
 
@@ -39,13 +40,16 @@ _Told = dict[str, Any]  # what a process says of itself: where it listens
 
 
 class WorkerFailed(PdpError):
-    """A process could not start at all; `status` is its exit code, and it has said why."""
+    """A process ended before it listened; `status` is its exit code, and it has said why."""
 
-    def __init__(self, number: int, status: int) -> None:
-        super().__init__(
-            "address_unavailable" if status == 2 else "invalid_file", f"worker {number} could not start ({status})"
-        )
+    def __init__(self, number: int, status: int, code: str) -> None:
+        super().__init__(code, f"worker {number} could not start ({status})")
         self.status = status
+
+    @property
+    def is_refusal(self) -> bool:
+        """Not so for one that was killed, or asked to end: that says nothing about the next start."""
+        return self.status > 0
 
 
 class Pauses:
@@ -88,11 +92,9 @@ class Supervisor:
         """Until `stop` is set. PdpError when a process cannot be kept any more."""
         background = Background()
         try:
-            told = await self._unless(stop, self._start_all())
+            told = await self._unless(background.until(stop), self._start_all(background))
             if told is None:
                 return
-            for number in range(self._config.workers):
-                background.keep(f"the keeping of worker {number}", self._keep(number))
             on_started(told)
             await background.until(stop)
         finally:
@@ -105,29 +107,42 @@ class Supervisor:
             each = ", ".join(f"worker {number} with {status}" for number, status in sorted(ended.items()))
             raise RecordIncomplete(f"not every process ended in order: {each}")
 
-    async def _unless(self, stop: asyncio.Event, work: Coroutine[Any, Any, _Told]) -> _Told | None:
-        """What the work gives; None where `stop` was set before, and the work has been ended."""
-        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    async def _unless(self, ends: Coroutine[Any, Any, None], work: Coroutine[Any, Any, _Told]) -> _Told | None:
+        """What the work gives; None, or what is raised, where `ends` ended before, and the work has been ended."""
+        working, ending = asyncio.ensure_future(work), asyncio.ensure_future(ends)
         try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
+            await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else ending.result()
         finally:
             working.cancel()
-            stopping.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
+            ending.cancel()
+            await asyncio.gather(working, ending, return_exceptions=True)
 
-    async def _start_all(self) -> _Told:
+    async def _start_all(self, background: Background) -> _Told:
         """The first process is started first: it writes the state that the others follow. What it says of itself."""
-        began = asyncio.get_running_loop().time()
-        told = await self._start(0)
-        starting = [asyncio.ensure_future(self._start(number)) for number in range(1, self._config.workers)]
+        now = asyncio.get_running_loop().time
+        began, others = now(), range(1, self._config.workers)
+        told = await self._first_start(0, background)
+        self._start_s = self._patience_s(self._config.workers * (now() - began))  # the others share the processors
+        starting = [asyncio.ensure_future(self._first_start(number, background)) for number in others]
         try:
             await asyncio.gather(*starting)
         finally:
             for each in starting:
                 each.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
-        self._start_s = max(self._silent_s, _SLOWER * (asyncio.get_running_loop().time() - began))
+        self._start_s = self._patience_s(now() - began)
+        return told
+
+    def _patience_s(self, took_s: float) -> float:
+        return max(self._silent_s, _SLOWER * took_s)
+
+    async def _first_start(self, number: int, background: Background) -> _Told:
+        """Until it listens; it is kept from then on, also while others start. WorkerFailed where it refuses to."""
+        pauses = Pauses()
+        while (told := await self._started(number, is_first=True)) is None:
+            await asyncio.sleep(pauses.after(0))
+        background.keep(f"the keeping of worker {number}", self._keep(number))
         return told
 
     def reload(self) -> None:
@@ -149,10 +164,13 @@ class Supervisor:
         with contextlib.suppress(OSError):  # one that has ended, or takes nothing, says nothing either
             process.stdin.write(json.dumps(self._begins_with()).encode() + b"\n")
             await asyncio.wait_for(process.stdin.drain(), self._start_s)
-        while not (line := await asyncio.wait_for(process.stdout.readline(), self._start_s)).strip():
+        told: _Told = {}
+        while REFUSED in told or not told:
+            line = await asyncio.wait_for(process.stdout.readline(), self._start_s)
             if not line:
-                raise WorkerFailed(number, await asyncio.wait_for(process.wait(), self._start_s))
-        told: _Told = json.loads(line)
+                status = await asyncio.wait_for(process.wait(), self._start_s)
+                raise WorkerFailed(number, status, told.get(REFUSED, "server_error"))
+            told = json.loads(line) if line.strip() else told
         self._up.add(number)
         return told
 
@@ -171,23 +189,27 @@ class Supervisor:
                 return
             _log.error("worker %d ended with %d, and is started again", number, status)
             await asyncio.sleep(pauses.after(now() - began))
-            while not await self._started_again(number):
+            self.restarts += 1
+            while await self._started(number) is None:
+                self.restarts += 1
                 await asyncio.sleep(pauses.after(0))
 
-    async def _started_again(self, number: int) -> bool:
-        """Whether it listens. Where it does not, nothing of it is left, and it is logged why."""
-        self.restarts += 1
-        before = self._processes[number]
+    async def _started(self, number: int, is_first: bool = False) -> _Told | None:
+        """What it says once it listens. Where it does not, nothing of it is left, and it is logged why; a first start that
+        it refuses itself is not tried again, since whoever configured it is there to read why."""
+        before = self._processes.get(number)
         try:
-            await self._start(number)
-            return True
+            return await self._start(number)
         except TimeoutError:
             _log.error("worker %d says nothing while it starts, and is killed", number)
-        except Exception as error:  # noqa: BLE001  # no memory, no descriptor, another first line: it may pass
+        except Exception as error:  # killed, no memory, no descriptor, another first line: it may pass
+            if is_first and isinstance(error, WorkerFailed) and error.is_refusal:
+                raise
             _log.error("worker %d could not be started, and is tried again: %s: %s", number, type(error).__name__, error)
-        if self._processes[number] is not before:
-            await self._kill(self._processes[number])
-        return False
+        process = self._processes.get(number)
+        if process is not None and process is not before:
+            await self._kill(process)
+        return None
 
     async def _ended(self, number: int) -> int:
         """The status of a process, once it has ended; one that says nothing for long is made to."""

@@ -83,15 +83,15 @@ def start_metrics(counters: Counters, worker: int, meter: Any = None) -> None:
     own = {"worker": str(worker)}
 
     def calls(_: Any) -> Any:
-        for (method, code), histogram in list(counters.calls.items()):
+        for (method, code), histogram in counters.calls.read():
             yield metrics.Observation(sum(histogram.counts), {**own, "method": method, "code": code})
 
     def call_seconds(_: Any) -> Any:
-        for (method, code), histogram in list(counters.calls.items()):
+        for (method, code), histogram in counters.calls.read():
             yield metrics.Observation(histogram.sum_ns / 1e9, {**own, "method": method, "code": code})
 
     def decisions(_: Any) -> Any:
-        for (outcome, reason, hit), histogram in list(counters.decisions.items()):
+        for (outcome, reason, hit), histogram in counters.decisions.read():
             attributes = {**own, "outcome": outcome, "reason": reason, "cache": "hit" if hit else "miss"}
             yield metrics.Observation(sum(histogram.counts), attributes)
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pdp.errors import PdpError
 from pdp.identity import Refused, Side, TrustStore, verify_x509_svid
+from pdp.store.file_state import state_of
 from pdp.store.own_certificate import UNREADABLE, Shown, has_dns_name, read_pair, shown_of
 from pdp.store.trust.workload_messages import OwnSvid
 
@@ -43,7 +44,7 @@ class FilesCertificate:
     def current(self) -> Shown:
         with self._lock:
             try:
-                seen = (_state(self._certificate), _state(self._key))
+                seen = state_of(self._certificate), state_of(self._key)
                 if self._shown is None or seen != self._seen:
                     self._shown = self._read()
                     self._seen = seen
@@ -136,11 +137,3 @@ def refuse_readable(key: Path) -> None:
         raise PdpError("invalid_file", f"`{key}` cannot be read: {error.strerror}") from None
     if mode & 0o077:
         raise PdpError("invalid_file", f"`{key}`: others may read it; `chmod 600` it, and think about a new key")
-
-
-def _state(path: Path) -> tuple[int, int, int, int]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise PdpError("invalid_file", f"`{path}` cannot be read: {error.strerror}") from None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError
 from pdp.identity import Refused, TrustBundle, parse_workload_id, stale_after_us
 from pdp.server.config import Config, Domain
+from pdp.store.file_state import state_of
 from pdp.store.trust import EndpointSource, FileSource, Refreshed, Source, SpiffeServer, Trust, WebServer, refresh
 
 _FIRST_ANSWER_S = 10.0
@@ -171,12 +171,3 @@ class TrustSources:
 
 def _of_workload_api(domains: Mapping[str, Domain]) -> list[str]:
     return [name for name, domain in domains.items() if domain.workload_api]
-
-
-def state_of(path: Path) -> object:
-    """What is another one when a file was changed or replaced."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        return error.errno
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,8 +1,8 @@
 """One process of several: `python -m pdp.server.worker NUMBER RUNTIME`, with the effective configuration on standard input.
 
 Where another one was put into force since the server started, that counts; it is kept in the folder of this run. What it
-listens on is said on standard output, once it does; empty lines before and after say that it goes on. It ends on SIGTERM,
-and when standard input is closed: whoever started it is gone then, and nobody would start it again.
+listens on is said on standard output, once it does, or the code of the error that ends it; empty lines say that it goes on.
+It ends on SIGTERM, and when standard input is closed: whoever started it is gone then, and nobody would start it again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import signal
 import sys
 import threading
+import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from language import PolicyErrors, render
@@ -21,7 +23,7 @@ from pdp.server.config import Config, Origin, read_config
 from pdp.server.parts import Parts, make_parts
 from pdp.server.process import Started, run_process
 from pdp.server.reloading import KEPT, kept_config
-from pdp.server.supervisor import BEAT_S
+from pdp.server.supervisor import BEAT_S, REFUSED
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.telemetry import start_logs, start_metrics
 
@@ -35,11 +37,21 @@ def main(arguments: list[str], make: MakeHandlers = make_handlers) -> int:
         asyncio.run(serve(kept_config(runtime / KEPT, config), origin, worker, runtime, make))
     except PolicyErrors as errors:
         print("\n".join(render(d) for d in errors.diagnostics if d.is_error), file=sys.stderr)
-        return 3
+        return _refused("invalid_file", 3)
     except PdpError as error:
         print(f"pdp: worker {worker}: {error}", file=sys.stderr)
-        return 1 if isinstance(error, RecordIncomplete) else 2
+        return _refused(error.code, 1 if isinstance(error, RecordIncomplete) else 2)
+    except Exception:  # noqa: BLE001  # the edge of the process, as it is for the command line
+        traceback.print_exc()
+        return _refused("server_error", 4)
     return 0
+
+
+def _refused(code: str, status: int) -> int:
+    """For the supervisor, which is the one that ends with it."""
+    with suppress(OSError):  # it is gone
+        print(json.dumps({REFUSED: code}), flush=True)
+    return status
 
 
 async def serve(config: Config, origin: Origin | None, worker: int, runtime: Path, make: MakeHandlers) -> None:

@@ -13,10 +13,12 @@ FILE_BYTES_MAX = 64 * 1024
 
 
 def private_folder(folder: Path, *, hidden: bool = False) -> None:
-    """Makes the folder if it is not there, for its owner only. One that others may write to is refused; so is one that
-    they may look into, if it is `hidden`."""
+    """Makes the folder if it is not there, and those above it, for its owner only. One that others may write to is
+    refused; so is one that they may look into, if it is `hidden`."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        missing = [each for each in folder.parents if not each.exists()]
+        for each in (*reversed(missing), folder):  # `mkdir` gives its mode to no parents
+            each.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat()
     except OSError as error:
         raise PdpError("invalid_file", f"`{folder}` cannot be used: {error.strerror}") from None

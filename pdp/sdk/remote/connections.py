@@ -69,6 +69,13 @@ class _Followed:
             self._logged = before
         return None
 
+    def _not_looked_at(self, error: Exception) -> None:
+        """The edge: what is shown stays, and is looked at again. It is logged once; calls with nothing to show say it."""
+        problem = f"{type(error).__name__}: {error}"
+        if problem != self._logged:
+            _log.error("our certificate was not looked at, and will be again", exc_info=error)
+        self._problem = self._logged = problem
+
     def _move(self, connection: Connection | None) -> None:
         if connection is not None and self.line.move(connection) and connection.showing is not None:
             _log.info("calls show a certificate that ends at %s", format_instant(connection.showing.shown.not_after_us))
@@ -170,18 +177,26 @@ class Connections(_Followed):
     def _begin(self) -> None:
         with self._starting:
             if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._follow, name="pdp-own", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._follow, name="pdp-own", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # there cannot be another one now: the next call tries again
+                    self._not_looked_at(error)
+                else:
+                    self._thread = thread
 
     def _follow(self) -> None:
         assert self.own is not None
-        self.own.open()
+        is_open = False
         try:
             while not self._closing.is_set():
                 try:
+                    if not is_open:
+                        self.own.open()
+                        is_open = True
                     self._look()
-                except Exception:  # noqa: BLE001  # the edge: what is shown stays, and is looked at again
-                    _log.exception("our certificate was not looked at")
+                except Exception as error:  # noqa: BLE001
+                    self._not_looked_at(error)
                 self._closing.wait(LOOK_S)
         finally:
             self.own.close()
@@ -276,13 +291,16 @@ class AsyncConnections(_Followed):
 
     async def _follow(self) -> None:
         assert self.own is not None
-        self.own.open()
+        is_open = False
         try:
             while True:
                 try:
+                    if not is_open:
+                        self.own.open()
+                        is_open = True
                     await self._look()
-                except Exception:  # noqa: BLE001  # the edge: what is shown stays, and is looked at again
-                    _log.exception("our certificate was not looked at")
+                except Exception as error:  # noqa: BLE001
+                    self._not_looked_at(error)
                 await asyncio.sleep(LOOK_S)
         finally:
             await asyncio.to_thread(self.own.close)  # it waits for threads

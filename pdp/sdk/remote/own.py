@@ -1,7 +1,7 @@
 """Our certificate, its key and the authorities of the other side, as files or the Workload API give them now.
 
-They are read again and again, since each of them may be another one by then. A pair that stands half written, or cannot be
-read, is an error; its caller goes on with the one before.
+They are looked at again and again, since each of them may be another one by then. A pair that stands half written, or cannot
+be read, is an error; its caller goes on with the one before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pdp.errors import PdpError
 from pdp.identity import Refused
 from pdp.identity.bundles import BUNDLE_BYTES_MAX
+from pdp.store.file_state import state_of
 from pdp.store.own_certificate import Shown, read_file, read_pair, shown_of
 from pdp.store.trust import Trust
 
@@ -66,7 +67,8 @@ class Own(Protocol):
 
     is_there: bool
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """Where it fails, nothing is left of it, and it may be tried again."""
 
     def wait(self, timeout_s: float) -> None:
         """Until it can say something for the first time."""
@@ -82,6 +84,7 @@ class Files:
 
     def __init__(self, certificate: Path, key: Path, authorities: Path) -> None:
         self._certificate, self._key, self._authorities = certificate, key, authorities
+        self._made: tuple[object, Showing] | None = None
 
     def open(self) -> None:
         pass
@@ -90,6 +93,14 @@ class Files:
         pass
 
     def current(self) -> Showing:
+        """Read again when one of the three is another file: to parse a private key takes long, and nobody else runs."""
+        seen = tuple(map(state_of, (self._certificate, self._key, self._authorities)))  # before they are read
+        made = self._made
+        if made is None or made[0] != seen:
+            made = self._made = seen, self._read()
+        return made[1]
+
+    def _read(self) -> Showing:
         shown, _ = read_pair(self._certificate, self._key)
         authorities = read_file(self._authorities, BUNDLE_BYTES_MAX)
         try:
@@ -118,8 +129,13 @@ class Agent:
         return _workload_api().WorkloadApi(self._socket, trust, tokens=False), trust
 
     def open(self) -> None:
-        self._api, self._trust = self._make()
-        self._api.start()
+        api, self._trust = self._make()
+        try:
+            api.start()
+        except BaseException:  # no thread
+            api.close()
+            raise
+        self._api = api
 
     def wait(self, timeout_s: float) -> None:
         if self._api is not None:

@@ -61,8 +61,10 @@ class Watching:
         with self._starting:
             if self._thread is None and not self._closing.is_set():
                 arguments = self._connections, self._answers, self._closing  # not ourselves, or nobody could forget us
-                self._thread = threading.Thread(target=_follow, args=arguments, name="pdp-watch", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=_follow, args=arguments, name="pdp-watch", daemon=True)
+                with suppress(RuntimeError):  # there can be none now: nothing is kept, and the next call tries again
+                    thread.start()
+                    self._thread = thread
 
     def end(self) -> None:
         """The thread ends by itself once the connections are closed."""
@@ -78,7 +80,8 @@ def _follow(connections: Connections, answers: Answers, closing: threading.Event
     again_s = _AGAIN_S
     while not closing.is_set():
         is_left = False
-        with suppress(grpc.RpcError, PdpError, ValueError):  # it ended; it said what it must not; the channel was closed
+        # It ended; it said what it must not; the channel was closed; there is no thread for it.
+        with suppress(grpc.RpcError, PdpError, ValueError, RuntimeError):
             connection = connections.take(ASK_S)
             try:
                 stream = connection.watch_epoch(_questions(closing), wait_for_ready=True)
@@ -128,7 +131,7 @@ class AsyncWatching:
         again_s = _AGAIN_S
         while True:
             is_left = False
-            with suppress(grpc.RpcError, PdpError, ValueError, grpc.aio.UsageError):
+            with suppress(grpc.RpcError, PdpError, ValueError, RuntimeError, grpc.aio.UsageError):
                 connection = await self._connections.take(ASK_S)
                 try:
                     stream = connection.watch_epoch(_questions_async(), wait_for_ready=True)

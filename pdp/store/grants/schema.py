@@ -124,7 +124,9 @@ def _run(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) ->
 
 
 def _tables(connection: sqlite3.Connection) -> frozenset[tuple[object, ...]]:
-    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+    """Without those of SQLite itself: an operator may run ANALYZE, and indexes of keys follow from their tables."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
+    return frozenset(row for row in found if not row[1].startswith("sqlite_"))  # nobody else can make one of such a name
 
 
 @lru_cache(maxsize=4)
@@ -142,4 +144,4 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    return bool(_tables(connection))

@@ -113,8 +113,8 @@ class WorkloadApi:
             del streams["jwt"]
         for name, (call, take) in streams.items():
             thread = threading.Thread(target=self._follow, args=(name, call, take), name=f"workload-api-{name}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # one that could not be started is not waited for
 
     def close(self) -> None:
         self._closing.set()

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,6 +24,8 @@ from pdp.server.handlers import Deadline, Handlers, Method
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
 from pdp.server.table import MakeHandlers, make_handlers
+from pdp.store.file_state import state_of
+from pdp.store.own_certificate import read_pair
 from tests.pdp.sdk.kinds import both, in_a_loop, threaded
 from tests.pdp.sdk.remote_test import JOB, write_set
 from tests.pdp.sdk.rotating import Rotating, asking, ended, pdp_threads
@@ -256,6 +259,89 @@ def test_a_refusal_makes_it_look_at_once(files: Rotating, address: str, kind: An
         files.rotate(3600)
         assert run(client.check(WRITE, timeout_s=10)).allowed
         assert run(client.check_many([WRITE], timeout_s=10))[0].allowed
+
+
+@both
+def test_files_are_parsed_only_when_they_change(
+    files: Rotating, address: str, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in review: a client without work parsed its private key twice a second, and an RSA key held all threads up."""
+    looked: Counter[Path] = Counter()
+    parsed: list[Path] = []
+
+    def look(path: Path) -> object:
+        looked[path] += 1
+        return state_of(path)
+
+    def parse(certificate: Path, key: Path) -> Any:
+        parsed.append(key)
+        return read_pair(certificate, key)
+
+    monkeypatch.setattr("pdp.sdk.remote.connections.LOOK_S", 0.005)
+    monkeypatch.setattr("pdp.sdk.remote.own.state_of", look)
+    monkeypatch.setattr("pdp.sdk.remote.own.read_pair", parse)
+    with kind(address, tls=files.tls) as (client, run):
+        assert run(client.check(WRITE, timeout_s=10)).allowed
+        wait_until(lambda: looked[files.authorities] > 20, "it was looked at again and again")
+        assert parsed == [files.key]
+        os.utime(files.authorities)
+        wait_until(lambda: len(parsed) > 1, "any of the three is looked at")
+        moves(client, files.rotate)
+        assert run(client.check(WRITE, timeout_s=10)).allowed
+    assert set(looked) == {files.certificate, files.key, files.authorities}
+
+
+@contextmanager
+def no_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """As where the system has no more of them."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith(name):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(threaded, "pdp-own"), (threaded, "workload-api"), (in_a_loop, "workload-api")], ids=str
+)
+def test_who_follows_begins_again_and_says_why_it_could_not(
+    address: str,
+    guarded: tuple[Running, Identities],
+    kind: Any,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found in review: what could not be opened once was never opened, and each call said `no certificate of ours`."""
+    workloads = Workloads(tmp_path)
+    try:
+        workloads.tell(guarded[1], spiffe_id=JOB)
+        tls = pdp.Tls(server_name="pdp", workload_api=workloads.socket)
+        with kind(address, tls=tls) as (client, run):
+            with no_threads(monkeypatch, name):
+                for _ in range(2):
+                    with pytest.raises(pdp.PdpError, match="can't start new thread") as caught:
+                        run(client.check(WRITE, timeout_s=1))
+                    assert caught.value.code == "trust_unavailable"
+            assert run(client.check(WRITE, timeout_s=10)).allowed
+        with no_threads(monkeypatch, name), kind(address, tls=tls) as (client, run), pytest.raises(pdp.PdpError):
+            run(client.check(WRITE, timeout_s=1))
+    finally:
+        workloads.close()
+    assert pdp_threads() == set()
+
+
+def test_a_call_needs_no_thread_that_hears(files: Rotating, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept until there is one."""
+    with pdp.Client(address, tls=files.tls, cache_entries=10, cache_for_s=600) as client:
+        with no_threads(monkeypatch, "pdp-watch"):
+            assert client.check(WRITE, timeout_s=10) is not client.check(WRITE, timeout_s=10)
+        wait_until(lambda: client.check(WRITE, timeout_s=10) is client.check(WRITE, timeout_s=10), "it is kept")
 
 
 @both

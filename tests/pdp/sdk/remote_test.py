@@ -269,3 +269,11 @@ def test_a_gate_says_what_it_was_shown(guarded: tuple[Running, Identities]) -> N
         assert not client.check(action="write", resource=("Document", "d"), timeout_s=10).allowed
         with pytest.raises(pdp.PdpError, match="user_not_asserted"):
             client.check(ADA, timeout_s=10)
+
+
+def test_thousands_of_batches_in_quick_succession(server: Running) -> None:
+    """Found in review: a timer kept calls that had ended, and later ones failed."""
+    with pdp.Client(server.address) as client:
+        for _ in range(3000):
+            assert [d.allowed for d in client.check_many([ADA, BOB], timeout_s=10)] == [True, False]
+    assert server.parts.counters.in_work.all == 0

@@ -17,6 +17,8 @@ if __name__ == "__main__":
         fault.unlink()
         if said == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif said == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         elif said != "wait":
             print(said, flush=True)
         signal.pause()

@@ -74,13 +74,17 @@ def test_a_process_that_starts_wrongly_is_killed_and_tried_again(
 
 
 def kept(
-    tmp_path: Path, fault: str | None, then: Callable[[Supervisor, asyncio.Event], None], began: bool = True
+    tmp_path: Path,
+    fault: str | None,
+    then: Callable[[Supervisor, asyncio.Event], None],
+    began: bool = True,
+    number: int = 0,
 ) -> list[Any]:
     """What a supervisor said when it began, if it did; `then` is done once it has begun, or once worker 0 is there."""
     runtime = tmp_path / "run"
     runtime.mkdir()
     if fault is not None:
-        (runtime / "fault-0").write_text(fault)
+        (runtime / f"fault-{number}").write_text(fault)
     told: list[Any] = []
 
     async def run() -> None:
@@ -99,12 +103,11 @@ def kept(
 
 
 def test_a_supervisor_that_cannot_keep_a_process_any_more_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault of its own: it forgets a process. It ends with an error, and says which."""
+    """A fault of its own: it forgets who is up. It ends with an error, and says which."""
 
     def forget(supervisor: Supervisor, stop: asyncio.Event) -> None:
-        process = supervisor._processes.pop(1)
-        process.kill()
-        supervisor._processes[2] = process
+        del supervisor._up
+        supervisor._processes[1].kill()
 
     with pytest.raises(PdpError, match="worker 1 ended, and should go on") as refusal:
         kept(tmp_path, None, forget)
@@ -114,6 +117,40 @@ def test_a_supervisor_that_cannot_keep_a_process_any_more_ends(tmp_path: Path, c
 
 def test_a_first_start_that_hangs_can_be_ended(tmp_path: Path) -> None:
     assert kept(tmp_path, "wait", lambda _, stop: stop.set(), began=False) == []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_dies_at_its_first_start_is_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """Finding S8, its brother: it says nothing about the next start."""
+    assert kept(tmp_path, "die", lambda _, stop: stop.set(), number=number)
+    assert f"worker {number} could not be started, and is tried again: WorkerFailed" in caplog.text
+
+
+def test_the_first_process_is_watched_while_the_others_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Finding S8, its brother: worker 0 died while worker 1 started. Nobody noticed, and worker 1 waited for ever."""
+
+    async def run() -> None:
+        supervisor, stop = Supervisor(development(tmp_path, workers=2), tmp_path / "run", FAULTY), asyncio.Event()
+        running = asyncio.ensure_future(supervisor.run(stop, lambda _: stop.set()))
+        while 1 not in supervisor.processes:
+            await asyncio.sleep(0.001)
+        os.kill(supervisor.processes[0], signal.SIGKILL)
+        await asyncio.wait_for(running, 2 * WAIT_S)
+
+    (tmp_path / "run").mkdir()
+    asyncio.run(run())
+    assert "worker 0 ended with -9, and is started again" in caplog.text
+
+
+def test_a_follower_that_hangs_at_its_first_start_is_killed_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding S8, its brother: how long a first start may take was not known before all had started."""
+    monkeypatch.setattr(Supervisor, "_patience_s", lambda *_: WAIT_S / 4)
+    assert kept(tmp_path, "stop", lambda _, stop: stop.set(), number=1)
+    assert "worker 1 says nothing while it starts, and is killed" in caplog.text
 
 
 def test_pauses_grow_only_for_a_process_that_dies_again_and_again() -> None:

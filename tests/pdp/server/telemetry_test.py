@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from opentelemetry import trace
 from pdp.server.counters import BUCKETS_S, Counters
 from pdp.server.denials import Denials
 from pdp.server.edge import Around
-from pdp.server.prometheus import figures_of, prometheus_text
+from pdp.server.prometheus import DECISIONS, figures_of, prometheus_text
 from pdp.server.telemetry import CallersBytes, JsonLines, start_metrics
 from pdp.server.tracing import OpenTelemetryTracer
 from tests.pdp.server.raw import Raw
@@ -162,7 +164,7 @@ def test_each_way_a_call_ends_is_counted(tmp_path: Path) -> None:
         call(opened, "/test.Echo/Echo", b"x")
         refused(opened, "/test.Echo/Echo", b"bad")
         call(opened, "/test.Echo/Gate", b"bad")
-        counted = {key: sum(h.counts) for key, h in server.parts.counters.calls.items()}
+        counted = {key: sum(h.counts) for key, h in server.parts.counters.calls.read()}
     assert counted == {
         ("/test.Echo/Echo", "ok"): 1,
         ("/test.Echo/Echo", "internal"): 1,
@@ -209,6 +211,38 @@ def test_a_call_is_a_span_below_its_callers(tmp_path: Path, monkeypatch: pytest.
     assert (bad["pdp.code"], bad["rpc.service"], bad["rpc.method"], none) == ("internal", "test.Echo", "Echo", 0)
 
 
+def test_no_thread_loses_what_another_one_counts() -> None:
+    """Decisions are counted from several threads: two that counted one for the first time made two histograms of it."""
+    counters, threads, codes = Counters(), 4, 400
+    begin, read = threading.Barrier(threads + 1), []
+
+    def count() -> None:
+        begin.wait()
+        for number in range(codes):
+            for _ in range(3):
+                counters.decided("deny", f"code-{number}", False, 1)
+
+    def read_on() -> None:
+        begin.wait()
+        while any(each.is_alive() for each in counting):
+            read.append(len(figures_of(counters)[DECISIONS]))
+
+    switch_s = sys.getswitchinterval()
+    counting = [threading.Thread(target=count) for _ in range(threads)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for each in counting:
+            each.start()
+        read_on()
+        for each in counting:
+            each.join()
+    finally:
+        sys.setswitchinterval(switch_s)
+    assert len(counters.decisions.read()) == codes
+    assert {(sum(each.counts), each.sum_ns) for _, each in counters.decisions.read()} == {(3 * threads, 3 * threads)}
+    assert read == sorted(read)
+
+
 def test_figures_go_to_opentelemetry_under_the_same_names() -> None:
     class Meter:
         def __init__(self) -> None:
@@ -222,7 +256,7 @@ def test_figures_go_to_opentelemetry_under_the_same_names() -> None:
     counters, meter = Counters(), Meter()
     counters.gauge("ready", "x", lambda: 1)
     counters.decided("allow", "allowed", True, 5)
-    counters.calls["/a/B", "ok"].add(2_000_000_000)
+    counters.calls.add(("/a/B", "ok"), 2_000_000_000)
     start_metrics(counters, 3, meter)
     told = {name: [(o.value, dict(o.attributes)) for o in read(None)] for name, read in meter.instruments.items()}
     assert told == {

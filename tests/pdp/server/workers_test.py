@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -21,7 +22,7 @@ import pytest
 
 from pdp.errors import PdpError
 from pdp.server.config import Config
-from pdp.server.supervisor import BEAT_S, SILENT_S, Supervisor
+from pdp.server.supervisor import BEAT_S, SILENT_S, Supervisor, WorkerFailed
 from tests.pdp.server.world import GATE, WAIT_S, Identities, call, channel, development, production, refused, wait_until
 
 READ, ADD = "/test.Texts/Read", "/test.Texts/Add"
@@ -231,8 +232,31 @@ def test_a_port_that_is_taken_is_not_shared_with_a_stranger(tmp_path: Path) -> N
     assert refusal.value.code == "address_unavailable"
 
 
-def test_a_process_that_cannot_start_ends_the_start(tmp_path: Path) -> None:
-    config = development(tmp_path, workers=2)
-    (tmp_path / "policies" / "app.policy").write_text("language 1\nallow {")
-    with pytest.raises(PdpError, match="worker 0 could not start"), several(config):
+def spoil_policy(folder: Path) -> None:
+    (folder / "policies" / "app.policy").write_text("language 1\nallow {")
+
+
+def remove_policies(folder: Path) -> None:
+    shutil.rmtree(folder / "policies")
+
+
+def damage_store(folder: Path) -> None:
+    (folder / "grants.db").write_bytes(b"SQLite format 3\x00" + bytes(4096))
+    (folder / "grants.db").chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "status"),
+    [
+        (spoil_policy, "invalid_file", 3),
+        (remove_policies, "invalid_file", 2),
+        (damage_store, "store_unavailable", 2),
+    ],
+)
+def test_a_process_that_cannot_start_ends_the_start(tmp_path: Path, spoil: Any, code: str, status: int) -> None:
+    """With the code that it told, and its exit code: each was `address_unavailable` before."""
+    config = development(tmp_path, workers=2, store={"path": str(tmp_path / "grants.db")})
+    spoil(tmp_path)
+    with pytest.raises(WorkerFailed, match="worker 0 could not start") as refusal, several(config, "pdp.server.worker"):
         pass
+    assert (refusal.value.code, refusal.value.status) == (code, status)

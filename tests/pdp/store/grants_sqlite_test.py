@@ -249,6 +249,97 @@ def test_tables_that_are_not_as_they_were_made_are_refused(folder: Path) -> None
     refused("invalid_file", lambda: opened(folder))
 
 
+def sql(*statements: str) -> Callable[[Path], None]:
+    """What an operator does with `sqlite3 grants.db`, while no server runs."""
+
+    def run(file: Path) -> None:
+        connection = sqlite3.connect(file, isolation_level=None)
+        for statement in statements:
+            connection.execute(statement).fetchall()
+        connection.close()
+
+    return run
+
+
+def back_up(file: Path) -> None:
+    """As `.backup` does it; and the copy is put in the place of the file."""
+    copy, there = sqlite3.connect(file.with_name("copy.db")), sqlite3.connect(file)
+    there.backup(copy)
+    copy.close()
+    there.close()
+    make_the_one(file, file.with_name("copy.db"))
+
+
+def vacuum_into(file: Path) -> None:
+    sql(f"VACUUM INTO '{file.with_name('copy.db')}'")(file)
+    make_the_one(file, file.with_name("copy.db"))
+
+
+def make_the_one(file: Path, copy: Path) -> None:
+    copy.chmod(0o600)
+    copy.replace(file)
+
+
+MAINTAINED = {
+    "ANALYZE": sql("ANALYZE"),
+    "ANALYZE of one table": sql("ANALYZE records"),
+    "optimize": sql("PRAGMA analysis_limit = 100", "PRAGMA optimize = 0x10002"),
+    "VACUUM": sql("VACUUM"),
+    "VACUUM after ANALYZE": sql("ANALYZE", "VACUUM"),
+    "REINDEX": sql("REINDEX"),
+    "checkpoint": sql("PRAGMA wal_checkpoint(TRUNCATE)"),
+    "another journal": sql("PRAGMA journal_mode = DELETE"),
+    "page size": sql("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 8192", "VACUUM"),
+    "auto_vacuum": sql("PRAGMA auto_vacuum = FULL", "VACUUM", "PRAGMA incremental_vacuum"),
+    "secure_delete": sql("PRAGMA secure_delete = ON", "PRAGMA cache_size = 10", "PRAGMA synchronous = OFF"),
+    "checks": sql("PRAGMA integrity_check", "PRAGMA quick_check", "PRAGMA foreign_key_check"),
+    "backup": back_up,
+    "VACUUM INTO": vacuum_into,
+}
+
+
+@pytest.mark.parametrize("maintain", MAINTAINED.values(), ids=MAINTAINED)
+def test_an_operator_may_look_after_the_file(folder: Path, maintain: Callable[[Path], None]) -> None:
+    """After ANALYZE it was never opened again: its tables were not as they were made."""
+    one = opened(folder)
+    one.commit([Put(PLAIN, 0), Put(FULL, 0), Put(mark("w"), 0), Consume("k", USED)])
+    held, incarnation = everything(one), one.incarnation
+    one.close()
+    maintain(folder / FILE)
+    two = opened(folder)
+    assert (everything(two), two.incarnation, two.restored) == (held, incarnation, False)
+    with pytest.raises(Spent):
+        two.commit([Consume("k", USED)])
+    at = two.commit([Put(mark("x"), 0)]).revision
+    two.close()
+    assert opened(folder).changes(at, incarnation).revision == at
+
+
+@pytest.mark.parametrize("maintain", ["ANALYZE", "VACUUM", "REINDEX", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA optimize"])
+def test_an_operator_may_look_after_a_file_that_is_in_use(folder: Path, maintain: str) -> None:
+    one = opened(folder)
+    one.commit([Put(PLAIN, 0)])
+    sql(maintain)(folder / FILE)
+    one.commit([Put(mark("w"), 0)])
+    one.confirmed()
+    held = everything(one)
+    assert everything(opened(folder)) == held
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TRIGGER more AFTER INSERT ON records BEGIN DELETE FROM uses; END",
+        "CREATE VIEW sqlitestat AS SELECT * FROM records",
+        "DROP INDEX uses_by_grant",
+    ],
+)
+def test_other_tables_are_no_care(folder: Path, change: str) -> None:
+    opened(folder).close()
+    sql(change)(folder / FILE)
+    assert "not as they were made" in refused("invalid_file", lambda: opened(folder)).message
+
+
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(folder).commit([Put(PLAIN, 0)])
     with monkeypatch.context() as patched:
