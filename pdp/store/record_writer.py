@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pdp.errors import PdpError
+from pdp.record.canonical import canonical
 from pdp.record.checkpoint import make_checkpoint
-from pdp.record.encode import canonical, encode
+from pdp.record.encode import encode
 from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice, kind_of
 from pdp.record.line import Head, make_line
