@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ NAME = re.compile(r"record-([0-9]{8})\.ndjson")
 #: The folder of one of several processes, which have a record each.
 _WORKER = re.compile(r"worker-[0-9]{1,2}", re.ASCII)
 _BLOCK = 1024 * 1024
+
+
+def named(folder: Path) -> Path:
+    """A folder as somebody named it, from the root on: links are not followed, and what they are called does not matter."""
+    return Path(os.path.abspath(folder))
 
 
 def segment_path(folder: Path, number: int) -> Path:

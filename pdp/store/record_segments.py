@@ -37,6 +37,8 @@ class Found:
 
 def lock_folder(folder: Path) -> int:
     """The lock on a record, held until its descriptor is closed. One process writes a record, in one place."""
+    if folder.is_symlink():
+        raise PdpError("invalid_file", f"`{folder}` is a link; a record is written to a folder itself")
     private_folder(folder)
     try:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
