@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.record.line import LINE_BYTES_MAX, Line, parse_line
+from pdp.store.regular_file import open_regular
 
 NAME = re.compile(r"record-([0-9]{8})\.ndjson")
 #: The folder of one of several processes, which have a record each.
@@ -57,7 +58,7 @@ def find_records(folder: Path) -> list[Path]:
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
     """Lines with their ends, from a byte on. One that is too long to be one comes in pieces, none of which is a line."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             rest = b""
             while block := file.read(_BLOCK):
