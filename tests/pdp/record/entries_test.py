@@ -33,7 +33,7 @@ from pdp.record.encoder import Encoder
 from pdp.record.line import START, make_line, parse_line
 from pdp.record.reading import read_entry, touched
 from pdp.record.replay import DIFFERS, NOT_REPLAYABLE, OTHER_GENERATION, SAME, replay
-from pdp.record.token_shapes import find_tokens, may_hold_token
+from pdp.record.token_shapes import HINTS, find_tokens, may_hold_token
 from pdp.record.values import Lost, show, tell, tell_fields, untell
 from tests.pdp.record.world import AGENT, MASKING, NOW, POLICY, REQUESTS, TASK, World, bundle
 
@@ -472,6 +472,30 @@ def test_a_token_is_the_same_wherever_it_is_seen() -> None:
 @pytest.mark.parametrize("name", TOKENS)
 def test_what_is_a_token_is_hinted_at(name: str) -> None:
     assert may_hold_token(TOKENS[name][0])
+
+
+@given(st.lists(st.one_of(st.sampled_from(HINTS), st.text(max_size=3)).map(lambda piece: piece[:-1] or piece), max_size=6))
+@settings(max_examples=300)
+def test_the_quick_look_finds_just_the_hints(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert may_hold_token(text) == any(hint in text.lower() for hint in HINTS)
+
+
+def test_what_was_looked_through_is_looked_through_once_and_no_token_is_kept() -> None:
+    looked_at: list[str] = []
+
+    class Watched(Masking):
+        def parts(self, text: str) -> list[str | dict[str, str]]:
+            looked_at.append(text)
+            return super().parts(text)
+
+    masking, token = Watched(MASKING.key), TOKENS["bearer"][0]
+    for _ in range(3):
+        assert masking.scan(["the monkey of ada", {"the monkey of bob": "a@b.example"}]) == [
+            "the monkey of ada", {"the monkey of bob": "a@b.example"},
+        ]  # fmt: skip
+        assert masking.scan(token) == MASKING.scan(token) != token
+    assert looked_at == ["the monkey of ada", "a@b.example", token, token, token]
 
 
 REPEATED = [
