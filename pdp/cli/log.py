@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -109,7 +110,9 @@ def verify_record(
     folder: Path = _DIR,
     key: list[Path] = typer.Option([], help="A public key to trust, in PEM; can be given several times."),
     expect: list[str] = typer.Option([], help="An entry that was there, as `NUMBER:HASH`: the head of an earlier run."),
-    known: list[str] = typer.Option([], help="An entry `adopted` or `repair` that was looked into, as `NUMBER:HASH`."),
+    known: list[str] = typer.Option(
+        [], help="An entry `adopted`, `repair`, or the last of an unsigned end, that was looked into, as `NUMBER:HASH`."
+    ),
     record: list[str] = typer.Option([], help="The id of a record that must be here, and no other; several times."),
     max_uncovered: int | None = typer.Option(None, min=0, help="So many entries at the end may be without a signature."),
     whole: bool = typer.Option(False, "--whole", help="The first file must be there, too."),
@@ -118,7 +121,8 @@ def verify_record(
     """Check that nothing was changed, cut out or put in: exit 0, or 1 with place and code."""
     from pdp.cli.log_verify import Demands, verified
 
-    demands = Demands(_heads(expect, "--expect"), _heads(known, "--known"), frozenset(record), max_uncovered, whole)
+    now_us = time.time_ns() // 1000  # before anything is read: what is written meanwhile is newer
+    demands = Demands(_heads(expect, "--expect"), _heads(known, "--known"), frozenset(record), max_uncovered, whole, now_us)
     found = verified(folder, key, demands)
     if format is Format.JSON:
         typer.echo(dump(found.as_json()))

@@ -19,7 +19,7 @@ from pdp.record.finding import Finding, Verification
 from pdp.record.line import Head
 from pdp.record.verify import verify
 from pdp.store.record_keys import read_public_key
-from pdp.store.record_reader import find_records, find_segments, read_lines
+from pdp.store.record_reader import find_records, find_segments, named, read_lines
 
 _Heads = Mapping[str, Sequence[Head]]  # by the name of a record
 
@@ -31,6 +31,7 @@ class Demands:
     records: frozenset[str]  # ids; empty for any
     uncovered_max: int | None
     whole: bool
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Verified:
 def verified(folder: Path, keys: Sequence[Path], demands: Demands) -> Verified:
     """Every record of the folder. PdpError where there is none, or where a demand names one that is not here."""
     trusted = {key_id(public): public for public in map(read_public_key, keys)}
-    folders = {each.resolve().name: each for each in find_records(folder)}
+    folders = {named(each).name: each for each in find_records(folder)}
     _refuse_unnamed(folders, demands)
     found: list[One] = []
     ids: dict[str | None, str] = {}
@@ -109,6 +110,7 @@ def verified(folder: Path, keys: Sequence[Path], demands: Demands) -> Verified:
             whole=demands.whole,
             accepted=_of(demands.known, name),
             uncovered_max=demands.uncovered_max,
+            now_us=demands.now_us,
         )
         wrong = _misplaced(result, name, among_several=each != folder, ids=ids, demands=demands)
         where = f"{paths[0].name}:1"

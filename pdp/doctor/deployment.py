@@ -163,6 +163,8 @@ def _folders(config: Config) -> Iterator[Finding]:
             continue
         if mode & 0o077:
             yield Finding("folder_open", str(folder), oct(stat.S_IMODE(mode)))
+        if folder is not None and folder == config.record.keys and _is_read_only(folder, mode):
+            yield Finding("record_keys_read_only", str(folder))
     witness = config.store.witness
     if witness is not None and not os.path.isdir(witness.parent):
         yield Finding("folder_unusable", str(witness.parent), "`store.witness` needs it, and it is not made")
@@ -179,6 +181,10 @@ def _missing(config: Config) -> Iterator[Finding]:
         yield Finding("store_missing", "store.path")
     elif lies_with(config.store.path, config.store.witness):
         yield Finding("witness_beside", "store.witness")
+
+
+def _is_read_only(folder: Path, mode: int) -> bool:
+    return not mode & stat.S_IWUSR or bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _others_may_write(path: Path) -> bool:

@@ -91,6 +91,11 @@ RULES: dict[str, Rule] = {
     ),
     "folder_open": Rule(_E, "others may enter a folder that has to be ours alone", "chmod 700 it"),
     "folder_unusable": Rule(_E, "a folder cannot be used, so nothing is served", "see the detail; it has to be ours"),
+    "record_keys_read_only": Rule(
+        _W,
+        "the keys of the record lie where nothing can be written: a start does not see that the record's end was cut off",
+        "make the folder writable for us, and keep it out of reach of those who can write the record",
+    ),
     "record_missing": Rule(_N, "nothing is recorded: nobody will know what was decided", "configure `record`"),
     "store_missing": Rule(_N, "there is no store, so no task can be opened", "configure `store.path`"),
     "witness_beside": Rule(

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from pdp.record.encode import canonical
+from pdp.record.canonical import canonical
 from pdp.record.line import Head
 
 _PURPOSE = b"pdp record checkpoint 1\n"  # what the key signs, it signs as this and nothing else

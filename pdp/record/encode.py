@@ -6,56 +6,41 @@ caller put in; and it never has a secret in it, since masking comes before there
 
 from __future__ import annotations
 
-import json
 from typing import Any, assert_never
 
 from language import FOREVER
+from pdp.record.canonical import canonical
 from pdp.record.entry import Circumstances, Decided, Entry, Notice, Step
 from pdp.record.evidence import tell_evidence
 from pdp.record.masking import Masking
 from pdp.record.request import tell_request
+from pdp.record.shorten import shortened
 from pdp.record.token_shapes import may_hold_token
 from pdp.record.values import CUT, tell, tell_fields
 
 ENTRY_BYTES_MAX = 256 * 1024
 SCANNED_MAX = 64 * 1024  # of an entry in which there may be tokens: so much of it is looked through, and no more
 
-_json = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-def canonical(value: Any) -> str:
-    """The one encoding of a JSON value."""
-    text = _json(value)
-    return text if "\x7f" not in text else text.replace("\x7f", "\\u007f")
-
 
 def encode(entry: Entry, masking: Masking) -> str:
-    """The entry's text, masked; what is too long loses its values and keeps their digest."""
+    """The entry's text, masked; what is too long loses values, whose digest it keeps, and no name."""
     told = tell_entry(entry, masking)
     text = canonical(told)
-    if not may_hold_token(text):
-        return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking, ENTRY_BYTES_MAX)
-    if len(text) > SCANNED_MAX:
-        told = json.loads(_shortened(told, masking, SCANNED_MAX))
-    told = masking.scan(told)
-    text = canonical(told)
-    return text if len(text) <= ENTRY_BYTES_MAX else _shortened(told, masking, ENTRY_BYTES_MAX)
+    if may_hold_token(text):
+        if len(text) > SCANNED_MAX:
+            told = shortened(told, masking, SCANNED_MAX)
+        told = masking.scan(told)
+        text = canonical(told)
+    return text if len(text) <= ENTRY_BYTES_MAX else _fitting(told, masking)
 
 
-def _shortened(told: dict[str, Any], masking: Masking, size: int) -> str:
-    for part in ("evidence", "details", "request", "errors", "because", "annotations"):
-        if part in told:
-            text = canonical(told[part])
-            told[part] = {"$cut": part, "length": len(text), "digest": masking.hide(text, CUT)["$masked"]}
-            if len(found := canonical(told)) <= size:
-                return found
+def _fitting(told: dict[str, Any], masking: Masking) -> str:
+    told = shortened(told, masking, ENTRY_BYTES_MAX)
     text = canonical(told)
-    return canonical(
-        {
-            "at_us": told["at_us"],
-            "whole": {"$cut": "entry", "length": len(text), "digest": masking.hide(text, CUT)["$masked"]},
-        }
-    )
+    if len(text) <= ENTRY_BYTES_MAX:
+        return text
+    digest = masking.hide(text, CUT)["$masked"]  # a notice of very many details: no other entry comes here
+    return canonical({"at_us": told["at_us"], "whole": {"$cut": "entry", "length": len(text), "digest": digest}})
 
 
 def tell_entry(entry: Entry, masking: Masking) -> dict[str, Any]:

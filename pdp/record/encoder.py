@@ -13,7 +13,8 @@ from typing import Any
 from language import FOREVER, Bundle, Inputs
 from pdp.model.decision import Decision
 from pdp.model.request import Request, Resource, Task, Workload
-from pdp.record.encode import ENTRY_BYTES_MAX, SCANNED_MAX, canonical, encode
+from pdp.record.canonical import canonical
+from pdp.record.encode import ENTRY_BYTES_MAX, SCANNED_MAX, encode
 from pdp.record.entry import Circumstances, Decided, Entry
 from pdp.record.evidence import ROOTS, LookUps, Pair, look_ups, tell_facts, tell_record, type_of
 from pdp.record.masking import Masking
@@ -127,6 +128,10 @@ class Encoder:
         out = []
         if task.attributes:
             out.append(f'"attributes":{self._fields(task.attributes, "task")}')
+        if task.chain:
+            out.append(f'"chain":{value(task.chain)}')
+        if task.covers is not True:
+            out.append(f'"covers":{value(task.covers)}')
         if task.depth:
             out.append(f'"depth":{value(task.depth)}')
         if task.ends is not None:

@@ -23,7 +23,7 @@ FINDING_CODES = {
     "checkpoint_missing": "more entries than the writer would leave stand without a checkpoint",
     "adopted": "entries that were not signed when they were written: a later start of the writer signed them",
     "set_back": "at a start of the writer, what it had signed last was not there any more",
-    "unsigned_end": "more entries at the end stand without a signature, or for longer, than the writer would leave",
+    "unsigned_end": "entries at the end stand without a signature where, or for longer than, the writer would leave them",
     "wrong_record": "the record is another one than it should be here",
     "cut_end": "an entry that was there is not there any more: the end was cut off, or the record was set back",
 }

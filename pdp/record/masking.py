@@ -27,6 +27,7 @@ SECRET_NAMES = frozenset({
     "x_api_key", "x_auth_token",
 })  # fmt: skip
 
+REMEMBERED_MAX, REMEMBERED_CHARS = 8192, 128  # texts that are known to hold no token
 TOKEN_MIN = 8  # characters; what is shorter keeps no secret
 
 
@@ -48,6 +49,11 @@ class Masking:
     @cached_property
     def _keyed(self) -> hmac.HMAC:
         return hmac.new(self.key, digestmod="sha256")
+
+    @cached_property
+    def _harmless(self) -> set[str]:
+        """Texts that were looked through and hold no token: an installation says the same words all day."""
+        return set()
 
     def is_secret(self, owner: str, name: str) -> bool:
         """Whether the field `name` of `owner` is masked: by declaration, or by its name."""
@@ -99,14 +105,25 @@ class Masking:
         return value
 
     def _scan_text(self, text: str) -> Any:
-        if len(text) < TOKEN_MIN or not may_hold_token(text):
+        if len(text) < TOKEN_MIN or text in self._harmless or not may_hold_token(text):
             return text
         parts = self.parts(text)
-        if len(parts) == 1:
-            return parts[0]
-        return {"$text": parts} if parts else text
+        if len(parts) != 1:
+            return {"$text": parts}
+        if parts[0] == text:
+            self._remember(text)
+        return parts[0]
 
     def _scan_key(self, key: str) -> str:
-        return (
-            key if len(key) < TOKEN_MIN or next(find_tokens(key), None) is None else f"$masked {self.hide(key)['$masked']}"
-        )
+        if len(key) < TOKEN_MIN or key in self._harmless:
+            return key
+        if next(find_tokens(key), None) is not None:
+            return f"$masked {self.hide(key)['$masked']}"
+        self._remember(key)
+        return key
+
+    def _remember(self, text: str) -> None:
+        if len(self._harmless) >= REMEMBERED_MAX:
+            self._harmless.clear()
+        if len(text) <= REMEMBERED_CHARS:
+            self._harmless.add(text)

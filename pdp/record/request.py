@@ -8,7 +8,7 @@ from typing import Any
 from language import RequestData
 from pdp.model.request import Request, Resource, Task, Workload
 from pdp.record.masking import Masking
-from pdp.record.values import Lost, tell, tell_fields, untell
+from pdp.record.values import CUT, Lost, tell, tell_fields, untell
 
 _TASK_PLAIN = ("kind", "id", "started", "ends", "opener", "holder", "parent", "state")
 
@@ -120,7 +120,7 @@ def _untold_task(told: Mapping[str, Any], unread: Callable[[str, str], bool]) ->
 
 
 def _readable(told: Any, root: str, unread: Callable[[str, str], bool]) -> Any:
-    if not isinstance(told, Mapping):
+    if not isinstance(told, Mapping) or CUT in told:
         return untell(told)
     fields: dict[str, Any] = {}
     for name, value in told.items():

@@ -22,7 +22,8 @@ _SLACK = 4  # a header, or what a restart says, may come on top
 
 _HASH = b',"hash":"'
 #: Kinds of lines whose entries are read.
-_READ = (b'checkpoint"', b'segment"', b'adopted"', b'repair"')
+_READ = (b'checkpoint"', b'segment"', b'adopted"', b'repair"', b'stop"')
+_SPECIAL = frozenset({Kind.CHECKPOINT, Kind.SEGMENT, Kind.ADOPTED, Kind.REPAIR, Kind.STOP})
 #: Repairs that say: what was signed last is gone.
 _SET_BACK = {
     "signed_end_gone": "it was cut off, or the record was set back to an older copy",
@@ -41,15 +42,17 @@ def verify(
     whole: bool = False,
     accepted: Collection[Head] = (),
     uncovered_max: int | None = None,
+    now_us: int | None = None,
 ) -> Verification:
     """The files of a record, in order, each with its name and its lines (line ends included).
 
     `keys`: public keys by id. None takes those that the record itself names, which shows damage, but not a forger.
     `expected`: an entry that is known to have been there. `whole`: the first file must be there, too. `accepted`: entries
-    of the writer's own about its starts that somebody has looked into; they are no findings. `uncovered_max`: so many
-    entries may stand at the end without a signature.
+    of the writer's own about its starts, or last ones without a signature, that somebody has looked into; they are no
+    findings. `uncovered_max`: so many entries may stand at the end without a signature. `now_us`: since when the end may
+    be waiting for its signature; without it the entries themselves say, and whoever forged them can say anything.
     """
-    verifier = _Verifier(keys, expected, frozenset(accepted), uncovered_max)
+    verifier = _Verifier(keys, expected, frozenset(accepted), uncovered_max, now_us)
     for name, lines in segments:
         verifier.walk(name, lines)
     return verifier.finish(whole)
@@ -57,9 +60,14 @@ def verify(
 
 class _Verifier:
     def __init__(
-        self, keys: Mapping[str, bytes] | None, expected: Head | None, accepted: frozenset[Head], uncovered_max: int | None
+        self,
+        keys: Mapping[str, bytes] | None,
+        expected: Head | None,
+        accepted: frozenset[Head],
+        uncovered_max: int | None,
+        now_us: int | None,
     ) -> None:
-        self._accepted, self._uncovered_max = accepted, uncovered_max
+        self._accepted, self._uncovered_max, self._now_us = accepted, uncovered_max, now_us
         self._pinned, self._keys = keys is not None, dict(keys or {})
         self._expected, self._met = expected, expected is None or expected == START
         self._findings: list[Finding] = []
@@ -74,6 +82,7 @@ class _Verifier:
         self._name: str | None = None
         self._number, self._begins = 0, 0
         self._covered = -1  # the number of the last valid checkpoint
+        self._stop = -1  # the number of the last entry `stop`
         self._limit: int | None = None  # entries that may stand without one
         self._late_us = _LATE_US_MIN  # for so long may entries stand without one
         self._signed_us: int | None = None
@@ -229,6 +238,8 @@ class _Verifier:
                 self._find("bad_segment", "a header in the middle of a file", line.seq)
         elif line.kind == Kind.CHECKPOINT:
             self._checkpoint(line, entry, hangs=hangs)
+        elif line.kind == Kind.STOP:
+            self._stop = line.seq
         elif fresh:
             self._find("checkpoint_missing", "the header of this file is not followed by its checkpoint", line.seq)
         if line.kind == Kind.REPAIR and entry.get("what") in _SET_BACK:
@@ -268,17 +279,27 @@ class _Verifier:
             self._adopted = None
 
     def _check_end(self, uncovered: int) -> None:
+        head = Head(self._seq - 1, self._prev.decode())
+        if (why := self._unsigned(uncovered)) and head not in self._accepted:
+            self._find("unsigned_end", why, head.seq, self._last, head.hash)
+
+    def _unsigned(self, uncovered: int) -> str | None:
+        """What is wrong with the entries that stand behind the last signature."""
         if self._uncovered_max is not None and uncovered > self._uncovered_max:
-            message = f"{_entries(uncovered)} at the end without a signature; at most {self._uncovered_max} may be"
-            self._find("unsigned_end", message, self._covered + 1, self._last)
-        elif uncovered and self._signed_us is not None:
-            line = parse_line(self._end)
-            entry = (_data(line) if line is not None else None) or {}
-            at_us = entry.get("at_us")
-            if type(at_us) is int and at_us - self._signed_us > self._late_us:
-                late_s = (at_us - self._signed_us) // 1_000_000
-                message = f"the last of {_entries(uncovered)} was written {late_s} s after the last signature"
-                self._find("unsigned_end", message, self._covered + 1, self._last)
+            return f"{_entries(uncovered)} at the end without a signature; at most {self._uncovered_max} may be"
+        if not uncovered or self._signed_us is None:
+            return None
+        if self._stop == self._covered - 1:
+            return f"{_entries(uncovered)} without a signature after a signed `stop`, behind which the writer writes no more"
+        line = parse_line(self._end)
+        entry = (_data(line) if line is not None else None) or {}
+        at_us = entry.get("at_us")
+        if line is not None and type(at_us) is not int:
+            return f"the last of {_entries(uncovered)} without a signature does not say when it was written"
+        waits_us = max(at_us or 0, self._now_us or 0) - self._signed_us
+        if waits_us > self._late_us:
+            return f"{_entries(uncovered)} without a signature, {waits_us // 1_000_000} s after the last one"
+        return None
 
     def _irregular(self, raw: bytes, *, first: bool) -> None:
         line = parse_line(raw)
@@ -323,7 +344,7 @@ class _Verifier:
                 "edited", f"entry {line.seq} does not follow from the one before: one of the two was changed", line.seq
             )
         self._recent.extend([None] * min(missing, _REMEMBERED))
-        if line.kind in (Kind.CHECKPOINT, Kind.SEGMENT, Kind.ADOPTED, Kind.REPAIR):
+        if line.kind in _SPECIAL:
             self._special(line.raw, first=first, hangs=False)
         self._fresh = self._fresh and first
         if self._expected is not None and line.seq == self._expected.seq:

@@ -232,6 +232,8 @@ def _record(parts: Parts, folder: Path) -> Recorder:
     record = RecordFiles(folder / f"worker-{parts.worker}", open_keys(keys), settings, now_us=parts.clock)
     for told in record.found_at_start:
         _log.error("the decision record was not as it was left: %s", told)
+    if record.head_failing is not None:
+        _log.error("the next start will not see whether the end of the record was cut off: %s", record.head_failing)
     parts.closes(lambda: parts.closed_record(record.close(RECORD_CLOSE_S)))
     if settings.full is Full.DENY:
         parts.readiness.require(
@@ -240,6 +242,11 @@ def _record(parts: Parts, folder: Path) -> Recorder:
     parts.counters.gauge("record_waiting", "entries of the record that are not on disk yet", lambda: record.waiting)
     parts.counters.gauge("record_waiting_bytes", "what those keep in memory, roughly", lambda: record.waiting_bytes)
     parts.counters.gauge("record_failing", "1 while the disk refuses the record", lambda: float(record.failing is not None))
+    parts.counters.gauge(
+        "record_head_failing",
+        "1 while the last signed entry cannot be kept beside the keys",
+        lambda: float(record.head_failing is not None),
+    )
     parts.record_figures = lambda: (record.head.seq, record.head.hash, record.lost)
     return record
 

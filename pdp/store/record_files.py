@@ -171,6 +171,11 @@ class RecordFiles:
         return self._writer.failing
 
     @property
+    def head_failing(self) -> str | None:
+        """Why the last signed entry is not kept beside the keys: the next start would not see that the end was cut off."""
+        return self._writer.head_failing
+
+    @property
     def waiting(self) -> int:
         """Entries that were taken, and are not on disk yet."""
         return len(self._queue)

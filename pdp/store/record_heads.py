@@ -15,6 +15,7 @@ from pathlib import Path
 from pdp.errors import PdpError
 from pdp.record.line import Head
 from pdp.store.private_files import read_private, write_whole
+from pdp.store.record_reader import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,17 @@ class Signed:
 
 
 class SignedHead:
-    """Of one record in one place: several records can share the folder of their keys. None: there is no such folder."""
+    """Of one record in one place: several records can share the folder of their keys. None: there is no such folder.
+
+    The place is the path as it was configured. Where links lead is up to those who can write the record.
+    """
 
     def __init__(self, keys: Path | None, record: Path) -> None:
-        place = record.resolve()
+        place = named(record)
         mark = sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:12]
         self._path = None if keys is None else keys / f"head-{place.name}-{mark}"
         self._kept: Signed | None = None
+        self.failing: str | None = None  # why the last one was not kept
 
     def read(self) -> Signed | None:
         """None where there is none; PdpError where it cannot be read, since that hides what it is for."""
@@ -51,6 +56,9 @@ class SignedHead:
         if self._path is None or signed == self._kept:
             return
         told = {"record": signed.record, "seq": signed.head.seq, "hash": signed.head.hash}
-        with contextlib.suppress(PdpError):
+        try:
             write_whole(self._path, json.dumps(told).encode() + b"\n")
-            self._kept = signed
+        except PdpError as error:
+            self.failing = error.message
+            return
+        self._kept, self.failing = signed, None

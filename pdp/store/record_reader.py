@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from pdp.errors import PdpError
 from pdp.record.line import LINE_BYTES_MAX, Line, parse_line
+from pdp.store.regular_file import open_regular
 
 NAME = re.compile(r"record-([0-9]{8})\.ndjson")
 #: The folder of one of several processes, which have a record each.
 _WORKER = re.compile(r"worker-[0-9]{1,2}", re.ASCII)
 _BLOCK = 1024 * 1024
+
+
+def named(folder: Path) -> Path:
+    """A folder as somebody named it, from the root on: links are not followed, and what they are called does not matter."""
+    return Path(os.path.abspath(folder))
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -51,7 +58,7 @@ def find_records(folder: Path) -> list[Path]:
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
     """Lines with their ends, from a byte on. One that is too long to be one comes in pieces, none of which is a line."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             rest = b""
             while block := file.read(_BLOCK):

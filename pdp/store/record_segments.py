@@ -19,6 +19,7 @@ from pdp.record.entry import Kind
 from pdp.record.line import LINE_BYTES_MAX, START, Head, Line, parse_line
 from pdp.store.private_files import private_folder
 from pdp.store.record_reader import find_segments, read_lines, segment_number, segment_path
+from pdp.store.regular_file import open_regular
 
 LOCK = "lock"
 
@@ -37,6 +38,8 @@ class Found:
 
 def lock_folder(folder: Path) -> int:
     """The lock on a record, held until its descriptor is closed. One process writes a record, in one place."""
+    if folder.is_symlink():
+        raise PdpError("invalid_file", f"`{folder}` is a link; a record is written to a folder itself")
     private_folder(folder)
     try:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -76,7 +79,7 @@ def recover(folder: Path) -> Found:
 
 def _cut_torn_tail(path: Path) -> int:
     """How many bytes stood after the last line end."""
-    with path.open("rb+") as file:
+    with open_regular(path, change=True) as file:
         size = file.seek(0, os.SEEK_END)
         end = size
         while end > 0:
@@ -140,7 +143,7 @@ class SegmentWriter:
     def resume(self, number: int) -> None:
         """Goes on with the last file."""
         path = segment_path(self._folder, number)
-        self._switch(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC), number)
+        self._switch(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), number)
 
     def begin(self, number: int) -> None:
         """Goes over to a new file, which must not be there yet."""

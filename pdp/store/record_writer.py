@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pdp.errors import PdpError
+from pdp.record.canonical import canonical
 from pdp.record.checkpoint import make_checkpoint
-from pdp.record.encode import canonical, encode
+from pdp.record.encode import encode
 from pdp.record.encoder import Encoder
 from pdp.record.entry import Entry, Kind, Notice, kind_of
 from pdp.record.line import Head, make_line
 from pdp.record.masking import Masking
 from pdp.store.record_heads import Signed, SignedHead
 from pdp.store.record_keys import RecordKeys
+from pdp.store.record_reader import named
 from pdp.store.record_segments import Found, SegmentWriter, recover
 from pdp.store.record_tail import judge_tail
 
@@ -83,7 +85,7 @@ class RecordWriter:
         self._unsynced = False
         self._stopped = False
         self._checkpointed = self._synced = self._begun = time.monotonic()
-        self._name = folder.resolve().name
+        self._name = named(folder).name
         self._kept = SignedHead(keys.folder, folder)
         found = self._recover(folder)
         self._record, self._head = found.record, found.head
@@ -168,6 +170,11 @@ class RecordWriter:
     @property
     def is_stuck(self) -> bool:
         return self._file.has_pending or self.failing is not None
+
+    @property
+    def head_failing(self) -> str | None:
+        """Why the last signed entry is not kept beside the keys, while it is not."""
+        return self._kept.failing
 
     @property
     def unwritten(self) -> int:

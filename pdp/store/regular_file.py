@@ -12,13 +12,14 @@ from errno import EINVAL, ENXIO
 from pathlib import Path
 from typing import BinaryIO
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """OSError where it cannot be opened, or is no regular file. What is asked about is what is open."""
+def open_regular(path: Path, *, change: bool = False) -> BinaryIO:
+    """OSError where it cannot be opened, or is no regular file. What is asked about is what is open. What is to be changed
+    must not be a link either: it could lead to a file of another kind."""
     try:
-        handle = os.open(path, _FLAGS)
+        handle = os.open(path, _FLAGS | (os.O_RDWR | os.O_NOFOLLOW if change else os.O_RDONLY))
     except OSError as error:
         if error.errno == ENXIO:  # a socket, or a device that is not there
             raise _no_file(path) from None
@@ -28,7 +29,7 @@ def open_regular(path: Path) -> BinaryIO:
     except OSError:
         os.close(handle)
         raise
-    return os.fdopen(handle, "rb")
+    return os.fdopen(handle, "rb+" if change else "rb")
 
 
 def read_regular(path: Path, bytes_max: int = -1) -> bytes:

@@ -92,6 +92,7 @@ ROWS: list[tuple[str, Callable[[Path], object]]] = [
     ("folder_open", lambda f: (f.parent / "keys").chmod(0o750)),
     ("folder_open", lambda f: (f.parent / "store" / "keys").mkdir(mode=0o755)),
     ("folder_open", edit(lambda d: d["store"].update(keys="policies"))),  # type: ignore[index]
+    ("record_keys_read_only", lambda f: (f.parent / "keys").chmod(0o500)),
     ("folder_unusable", lambda f: (f.parent / "witness").rmdir()),
     # As a folder that we may not search, which there is none of for root: asking about it fails.
     ("folder_unusable", edit(lambda d: d["record"].update(directory="x" * 300))),  # type: ignore[index]

@@ -27,12 +27,14 @@ from pdp.record import (
     SuspendAfter,
     is_due,
 )
-from pdp.record.encode import ENTRY_BYTES_MAX, canonical, encode
+from pdp.record.canonical import canonical
+from pdp.record.encode import ENTRY_BYTES_MAX, encode
 from pdp.record.encoder import Encoder
 from pdp.record.line import START, make_line, parse_line
+from pdp.record.reading import read_entry, touched
 from pdp.record.replay import DIFFERS, NOT_REPLAYABLE, OTHER_GENERATION, SAME, replay
-from pdp.record.token_shapes import find_tokens, may_hold_token
-from pdp.record.values import Lost, tell, tell_fields, untell
+from pdp.record.token_shapes import HINTS, find_tokens, may_hold_token
+from pdp.record.values import Lost, show, tell, tell_fields, untell
 from tests.pdp.record.world import AGENT, MASKING, NOW, POLICY, REQUESTS, TASK, World, bundle
 
 WORLD = World()
@@ -198,7 +200,9 @@ def test_the_quick_encoder_says_what_the_plain_one_says(context: Any, attributes
         ),
         workload=pdp.Workload(other, {"kind": text, "executable": context}),
         user=(other, text),
-        task=pdp.Task(text, other, {text: attributes}, text, 5, [other, text], text, other, 2, text, other),
+        task=pdp.Task(
+            text, other, {text: attributes}, text, 5, [other, text], text, other, 2, text, other, False, [text, other]
+        ),
         context=context if isinstance(context, dict) else {text: context, "n": 1},
         gate={"id": text},
         location={"ip": ip_address("::1")},
@@ -237,8 +241,104 @@ def test_a_huge_entry_keeps_what_was_decided() -> None:
         assert len(text) <= ENTRY_BYTES_MAX
         told = round_trip(text)
         assert told["outcome"] == "allow"
-        assert told["request"]["$cut"] == "request"
+        assert told["request"]["context"]["$cut"] == "context"
+        assert (told["request"]["action"], told["request"]["resource"]) == ("read", ["Doc", "d"])
         assert replay(told, WORLD.bundle).why == "cut"
+
+
+AROUND = Circumstances(
+    "txn", ("g-1", "g-2"), ("ada",), "ab" * 32, "07", "cd" * 32, "db", ("key",), {"grant": "g-2", "task": "t-0"}
+)
+MADE_LONG = (
+    "context", "resource", "parents", "user", "process", "task", "task proof", "gate", "location", "proof",
+)  # fmt: skip
+
+
+def made_long(parts: set[str], long: Any) -> pdp.Request:
+    """A request in which these parts are the caller's own."""
+    its = {name: {f"n{i}": long for i in range(40)} if name in parts else {} for name in MADE_LONG}
+    above = [("Doc", f"{i}{long}") for i in range(40)] if "parents" in parts else None
+    facts = [f"{i}{long}" for i in range(40)]
+    return pdp.Request(
+        action="read",
+        resource=pdp.Resource("Doc", "d", its["resource"], above),
+        workload=pdp.Workload(AGENT, its["process"]),
+        user=pdp.Resource("User", "ada", its["user"], above),
+        task=pdp.Task(
+            "night", "t-1", its["task"], proof=facts if "task proof" in parts else ["key"], opener="spiffe://d/ci",
+            holder=AGENT, parent="t-0", chain=["t-0", "t-9"],
+        ),
+        context=its["context"],
+        gate={"id": "db-1", **its["gate"]},
+        location=its["location"],
+        proof=facts if "proof" in parts else ["key"],
+    )  # fmt: skip
+
+
+@given(
+    st.sets(st.sampled_from(MADE_LONG), min_size=1),
+    st.one_of(
+        hostile_strings(),
+        st.builds(
+            lambda piece, times: piece * times,
+            st.sampled_from(["x", "😀", "key ", "bearer x ", "password=abcd "]),
+            st.sampled_from([100, 600, 2048, 9000]),
+        ),
+    ),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_caller_puts_in_the_entry_says_who_did_what_to_what(parts: set[str], long: str, around: bool) -> None:
+    """Review 6: with a word such as `key` in 64 KiB of context, action, resource, user and workload were gone."""
+    entry = dataclasses.replace(
+        WORLD.decided(REQUESTS[0]), request=made_long(parts, long), around=AROUND if around else None
+    )
+    for text in (encode(entry, MASKING), Encoder(MASKING).encode(entry)):
+        assert len(text) <= ENTRY_BYTES_MAX
+        raw, _ = make_line(START, entry.kind, text)
+        line = parse_line(raw)
+        assert line is not None
+        seen = read_entry(line)
+        assert (seen.action, seen.resource_type, seen.resource, seen.outcome) == ("read", "Doc", "d", "allow")
+        assert (seen.workload, seen.user, seen.gate, seen.task_kind) == (AGENT, "User ada", "db-1", "night")
+        assert set(seen.tasks) == ({"t-1", "t-0", "txn", "g-1", "g-2"} if around else {"t-1", "t-0"})
+        task = line.data()["request"]["task"]
+        assert (task["chain"], task["opener"], task["holder"]) == (["t-0", "t-9"], "spiffe://d/ci", AGENT)
+        assert [t.resource for t in touched([seen], AGENT)] == [t.resource for t in touched([seen], "t-1")] == ["d"]
+
+
+@pytest.mark.parametrize("piece", ["x", "😀", "\x00", "key ", "password=abcd "])
+def test_names_that_are_as_long_as_can_be_leave_room(piece: str) -> None:
+    """Review 6: they are cut one by one; none takes away another."""
+    name = (piece * 2048)[:2048]
+    request = pdp.Request(
+        name, pdp.Resource(name, name, {"a": name}), pdp.Workload(name, {"kind": [name] * 50}), (name, name),
+        pdp.Task(name, name, {}, name, name, [name], name, name, 2, name, name, chain=[name] * 400),
+        {"a": [name] * 50}, {"id": name}, {"ip": name}, [name],
+    )  # fmt: skip
+    around = Circumstances(name, (name,) * 400, (name,) * 400, name, name, name, name, (name,) * 400, {"grant": name})
+    for each in (None, around):
+        entry = dataclasses.replace(WORLD.decided(REQUESTS[0]), request=request, around=each, inputs=None)
+        told = round_trip(encode(entry, MASKING))
+        assert told["outcome"] == "allow"
+        for value in (told["request"]["action"], *told["request"]["user"], told["request"]["gate"]["id"]):
+            assert show(value).startswith(name[:20]) or "password" in piece
+
+
+def test_the_largest_part_goes_first() -> None:
+    """Review 6: what a caller adds takes away what it added, and not the evidence."""
+    entry = WORLD.decided(REQUESTS[0])
+    request = pdp.Request("read", ("Doc", "d"), user=("User", "ada"), context={"a": ["key " * 400] * 50, "b": 1})
+    told = round_trip(encode(dataclasses.replace(entry, request=request), MASKING))
+    assert told["request"]["context"]["$cut"] == "context"
+    assert told["evidence"] == round_trip(encode(entry, MASKING))["evidence"]
+
+
+def test_a_context_that_was_cut_is_not_decided_again() -> None:
+    told = round_trip(encode(WORLD.decided(REQUESTS[0]), MASKING))
+    told["request"]["context"] = {"$cut": "context", "length": 70_000, "digest": "x"}
+    found = replay(told, WORLD.bundle)
+    assert (found.verdict, found.why) == (NOT_REPLAYABLE, "cut")
 
 
 def test_a_step_and_a_notice_keep_what_they_say() -> None:
@@ -374,6 +474,30 @@ def test_what_is_a_token_is_hinted_at(name: str) -> None:
     assert may_hold_token(TOKENS[name][0])
 
 
+@given(st.lists(st.one_of(st.sampled_from(HINTS), st.text(max_size=3)).map(lambda piece: piece[:-1] or piece), max_size=6))
+@settings(max_examples=300)
+def test_the_quick_look_finds_just_the_hints(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert may_hold_token(text) == any(hint in text.lower() for hint in HINTS)
+
+
+def test_what_was_looked_through_is_looked_through_once_and_no_token_is_kept() -> None:
+    looked_at: list[str] = []
+
+    class Watched(Masking):
+        def parts(self, text: str) -> list[str | dict[str, str]]:
+            looked_at.append(text)
+            return super().parts(text)
+
+    masking, token = Watched(MASKING.key), TOKENS["bearer"][0]
+    for _ in range(3):
+        assert masking.scan(["the monkey of ada", {"the monkey of bob": "a@b.example"}]) == [
+            "the monkey of ada", {"the monkey of bob": "a@b.example"},
+        ]  # fmt: skip
+        assert masking.scan(token) == MASKING.scan(token) != token
+    assert looked_at == ["the monkey of ada", "a@b.example", token, token, token]
+
+
 REPEATED = [
     "eyJ.", "eyJ", "eyJ\n ", "eyJabcdefghijkl.", "e30.", " e30.a", "e30.a\n ", "://", "://a", "bearer", "bearer ", "basic:",
     "-----BEGIN ", "-----BEGIN A-----", "token=", "=", '"payload":', '"payload" : "', "%3A%2F%2F", "sk-", " sk-aaaa",
@@ -412,7 +536,7 @@ def test_f2_an_entry_full_of_tokens_is_cut_before_it_is_looked_through() -> None
     entry = dataclasses.replace(WORLD.decided(REQUESTS[0]), request=pdp.Request("read", ("Doc", "d"), context=context))
     for text in (encode(entry, MASKING), Encoder(MASKING).encode(entry)):
         told = round_trip(text)
-        assert told["request"]["$cut"] == "request"
+        assert told["request"]["context"]["$cut"] == "context"
         assert told["outcome"] == "allow"
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from pdp.model.request import moment
 from pdp.record import Circumstances, Kind, Step
-from pdp.store.record_files import RecordFiles
+from pdp.store.record_files import RecordFiles, RecordSettings
 from pdp.store.record_keys import open_keys
 from pdp.store.record_reader import find_segments, read_record
 from tests.pdp.record.world import AGENT, NOW, POLICY, REQUESTS, World, sources
@@ -360,10 +361,33 @@ def test_f1_what_a_start_said_is_accepted_by_name(tmp_path: Path) -> None:
     assert all(f"--known {f['seq']}:{f['hash']}" in text for f in one["findings"])
 
 
-def test_f6_the_unsigned_end_can_be_bounded(base: Path, tmp_path: Path) -> None:
-    (path,) = find_segments(base / "log")
-    (tmp_path / path.name).write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-    assert run("log", "verify", tmp_path).returncode == 0
-    ran = run("log", "verify", tmp_path, "--max-uncovered", "0")
+def test_f6_the_unsigned_end_can_be_bounded(tmp_path: Path) -> None:
+    folder, now = tmp_path / "log", time.time_ns() // 1000
+    with RecordFiles(folder, open_keys(tmp_path / "keys"), RecordSettings(checkpoint_s=3600.0)) as record:
+        record.stepped(Step(Kind.GRANT, "opened", now, "g-1"))
+        assert record.flush(30)
+        assert found_in(verified(0, folder)) == {"log": []}
+        ran = run("log", "verify", folder, "--max-uncovered", "0")
     assert ran.returncode == 1
-    assert "entries at the end without a signature; at most 0 may be" in ran.stdout
+    assert "1 entry at the end without a signature; at most 0 may be" in ran.stdout
+
+
+def test_f6_an_old_end_without_a_signature_is_found(tmp_path: Path) -> None:
+    """Review 8: the last signature is of last winter, and what stands behind it says that it is, too."""
+    folder, keys, told = tmp_path / "log", open_keys(tmp_path / "keys"), Step(Kind.GRANT, "opened", NOW, "g-1")
+    with RecordFiles(folder, keys, RecordSettings(checkpoint_s=3600.0), now_us=lambda: NOW) as record:
+        record.stepped(told)
+        assert record.flush(30)
+        (one,) = verified(1, folder)
+    (finding,) = one["findings"]
+    assert finding["code"] == "unsigned_end"
+    (path,) = find_segments(folder)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: finding["seq"] + 1]))  # as of a killed process
+    assert found_in(verified(0, folder, "--known", f"{finding['seq']}:{finding['hash']}")) == {"log": []}
+
+
+def test_a_link_in_the_place_of_a_record_is_that_of_its_own_name(server_record: Path) -> None:
+    """Review 7: it counted as the record that it leads to, so one of the two was not missed."""
+    shutil.rmtree(server_record / "worker-1")
+    (server_record / "worker-1").symlink_to("worker-0")
+    assert found_in(verified(1, server_record)) == {"record": [], "worker-0": [], "worker-1": ["wrong_record"] * 2}

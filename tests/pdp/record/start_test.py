@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pdp.errors import PdpError
 from pdp.record import Kind
 from pdp.record.line import Head, make_line, parse_line
 from pdp.record.verify import verify
@@ -176,6 +177,38 @@ def test_f1_an_older_copy_of_several_files_is_said(folder: Path, keys: RecordKey
     assert codes(folder, keys) == ["set_back"]
 
 
+def test_f1_a_link_in_the_place_of_the_record_hides_nothing(tmp_path: Path, keys: RecordKeys) -> None:
+    """Review 7: moved, cut back, and a link put there: the path that leads to it by links had no head."""
+    folder = tmp_path / "record" / "worker-0"
+    written(folder, keys)
+    away = tmp_path / "record" / "x" / "worker-0"
+    away.parent.mkdir()
+    folder.rename(away)
+    forge(away, keep=2)
+    folder.symlink_to("x/worker-0")
+    with pytest.raises(PdpError, match="is a link") as refused:
+        RecordFiles(folder, keys)
+    assert refused.value.code == "invalid_file"
+    folder.unlink()
+    away.rename(folder)
+    start_again(folder, keys)
+    assert codes(folder, keys) == ["adopted", "set_back"]
+
+
+def test_f1_links_above_the_record_do_not_matter(tmp_path: Path, keys: RecordKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Review 7: the path counts as it was configured, from the root on. Where the links lead can be changed."""
+    folder = tmp_path / "link" / "worker-0"
+    for number in range(2):
+        (tmp_path / f"disk-{number}").mkdir()
+    (tmp_path / "link").symlink_to("disk-0")
+    written(folder, keys)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("disk-1")
+    monkeypatch.chdir(tmp_path)
+    start_again(Path("link/../link/worker-0"), keys)
+    assert [r["what"] for r in entries(folder, "repair")] == ["record_gone"]
+
+
 # ---- what is no attack
 
 
@@ -221,8 +254,25 @@ def test_a_head_beside_the_keys_that_is_none_is_an_error(folder: Path, keys: Rec
 
 def test_keys_on_a_disk_that_cannot_be_written_keep_no_head(folder: Path, tmp_path: Path) -> None:
     keys = RecordKeys(OTHER_KEY, bytes(32), tmp_path / "nowhere")
-    written(folder, keys)
+    for _ in range(2):
+        with RecordFiles(folder, keys) as record:
+            assert record.head_failing is not None
     assert codes(folder, keys, whole=True) == []
+
+
+def test_while_the_head_is_not_kept_it_is_said(folder: Path, tmp_path: Path) -> None:
+    """Review 7: keys that could not be written switched the protection off, and nobody heard of it."""
+    place = tmp_path / "keys"
+    with RecordFiles(folder, open_keys(place), RecordSettings(checkpoint_entries=1)) as record:
+        assert record.head_failing is None
+        place.rename(tmp_path / "away")
+        record.stepped(step(1))
+        assert record.flush(30)
+        assert "cannot be written" in str(record.head_failing)
+        (tmp_path / "away").rename(place)
+        record.stepped(step(2))
+        assert record.flush(30)
+        assert record.head_failing is None
 
 
 def test_records_share_the_folder_of_their_keys(tmp_path: Path) -> None:
@@ -237,21 +287,77 @@ def test_records_share_the_folder_of_their_keys(tmp_path: Path) -> None:
 # ---- the unsigned end
 
 
-def test_f6_an_end_that_is_unsigned_for_long_is_a_finding(folder: Path, keys: RecordKeys) -> None:
-    """Finding F6: a running writer signs each second, so an entry of much later stands there by another hand, or a hang."""
+def followed(lines: list[bytes], *entries_: str) -> list[bytes]:
+    """With these entries behind them, chained and unsigned."""
+    lines, last = list(lines), parse_line(lines[-1])
+    assert last is not None
+    head = Head(last.seq, last.hash)
+    for told in entries_:
+        line, head = make_line(head, Kind.GRANT, told)
+        lines.append(line)
+    return lines
+
+
+def found_in(lines: list[bytes], keys: RecordKeys, **more: Any) -> list[str]:
+    return [f.code for f in verify([("f", lines)], {keys.id: keys.public}, **more).findings]
+
+
+@pytest.fixture
+def running(folder: Path, keys: RecordKeys) -> list[bytes]:
+    """As a writer leaves it whose last signature is of `NOW`, and who has not stopped."""
     with RecordFiles(folder, keys, now_us=lambda: NOW) as record:
         record.stepped(step(1))
-    path = find_segments(folder)[0]
-    lines = list(read_lines(path))
-    last = parse_line(lines[-1])
-    assert last is not None
+        record.flush(30)
+        lines = list(read_lines(find_segments(folder)[0]))
+    signed = max(i for i, line in enumerate(lines) if b'"kind":"checkpoint"' in line)
+    return lines[: signed + 1]
+
+
+SECOND = 1_000_000
+
+
+def test_f6_an_end_that_is_unsigned_for_long_is_a_finding(running: list[bytes], keys: RecordKeys) -> None:
+    """Finding F6: a running writer signs each second, so an entry of much later stands there by another hand, or a hang."""
     for late_s, found in ((9, []), (11, ["unsigned_end"])):
-        line, _ = make_line(Head(last.seq, last.hash), Kind.GRANT, f'{{"at_us":{NOW + late_s * 1_000_000}}}')
-        assert [f.code for f in verify([("f", [*lines, line])], {keys.id: keys.public}).findings] == found
-    assert codes(folder, keys, uncovered_max=0) == []
-    more = verify([("f", [*lines, line])], {keys.id: keys.public}, uncovered_max=0)
+        lines = followed(running, f'{{"at_us":{NOW + late_s * SECOND}}}')
+        assert found_in(lines, keys) == found
+    assert found_in(running, keys, uncovered_max=0, now_us=NOW * 2) == []
+    more = verify([("f", lines)], {keys.id: keys.public}, uncovered_max=0)
     assert [f.code for f in more.findings] == ["unsigned_end"]
     assert "1 entry at the end" in more.findings[0].message
+
+
+@pytest.mark.parametrize("told", [f'{{"at_us":{NOW + 1}}}', '{"at_us":0}'])
+def test_f6_an_end_is_as_old_as_its_signature(running: list[bytes], keys: RecordKeys, told: str) -> None:
+    """Review 8: forged entries said that they were of the moment of the signature, and that was years ago."""
+    lines = followed(running, *[told] * 1000)
+    assert found_in(lines, keys, now_us=NOW + 9 * SECOND) == []  # a record that is being written
+    late = verify([("f", lines)], {keys.id: keys.public}, now_us=NOW + 11 * SECOND)
+    assert [f.code for f in late.findings] == ["unsigned_end"]
+    known = Head(late.findings[0].seq or 0, late.findings[0].hash)
+    assert known == late.head
+    assert found_in(lines, keys, now_us=NOW * 2, accepted=[known]) == []
+    assert found_in(followed(lines, told), keys, now_us=NOW * 2, accepted=[known]) == ["unsigned_end"]
+
+
+@pytest.mark.parametrize("told", ["{}", '{"at_us":"1"}', '{"at_us":1.5}', '{"at_us":true}', '{"at_us":null}'])
+def test_f6_an_unsigned_entry_says_when_it_was_written(running: list[bytes], keys: RecordKeys, told: str) -> None:
+    """Review 8: one without a time was never too old."""
+    assert found_in(followed(running, told), keys) == ["unsigned_end"]
+
+
+def test_f6_behind_a_signed_stop_stands_nothing(folder: Path, keys: RecordKeys) -> None:
+    """Review 8: whatever it says of itself, and at once."""
+    written(folder, keys)
+    (path,) = find_segments(folder)
+    lines = list(read_lines(path))
+    assert found_in(lines, keys, now_us=NOW * 2) == []  # an archive
+    assert found_in(followed(lines, f'{{"at_us":{NOW}}}'), keys) == ["unsigned_end"]
+    start_again(folder, keys)
+    assert codes(folder, keys, now_us=NOW * 2) == []
+    path.write_bytes(b"".join(followed(list(read_lines(path)), f'{{"at_us":{NOW}}}')))
+    start_again(folder, keys)
+    assert codes(folder, keys) == ["adopted"]  # it is signed from here on, and said
 
 
 def test_f6_a_writer_that_signs_rarely_says_so_in_its_header(folder: Path, keys: RecordKeys) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdp.record import Kind
+from pdp.record.canonical import canonical
 from pdp.record.checkpoint import key_id, make_checkpoint, public_bytes
-from pdp.record.encode import canonical
 from pdp.record.finding import FINDING_CODES
 from pdp.record.line import GENESIS, START, Head, make_line, parse_line
 from pdp.record.verify import verify

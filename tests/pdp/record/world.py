@@ -13,8 +13,9 @@ import pdp
 from language import Bundle, Directory, EntityData, Inputs, Refusal, RowData, Source, assemble, compile_policies
 from pdp.model.request import moment
 from pdp.record import Decided, Entry, Kind, Masking, Notice
+from pdp.record.canonical import canonical
 from pdp.record.checkpoint import key_id, make_checkpoint, public_bytes
-from pdp.record.encode import canonical, encode
+from pdp.record.encode import encode
 from pdp.record.line import START, Head, make_line
 
 POLICY = """language 1

@@ -14,6 +14,8 @@ import pytest
 from language import PolicyErrors
 from pdp.errors import PdpError
 from pdp.identity import TrustStore
+from pdp.record import Kind, Step
+from pdp.record.line import Head, parse_line
 from pdp.server.config import load_config, read_config
 from pdp.server.development import trust_development
 from pdp.server.signing_keys import read_people
@@ -26,12 +28,16 @@ from pdp.store.grants.witness import Witness
 from pdp.store.issuer_keys import FILE as ISSUER_KEYS
 from pdp.store.issuer_keys import read_issuer_keys
 from pdp.store.private_files import read_private
+from pdp.store.record_files import RecordFiles, RecordSettings
+from pdp.store.record_heads import Signed, SignedHead
 from pdp.store.record_keys import SIGNING, open_keys, read_public_key
-from pdp.store.regular_file import read_regular
+from pdp.store.record_reader import find_segments, read_lines, read_record
+from pdp.store.regular_file import open_regular, read_regular
 from pdp.store.trust import EndpointSource, FileSource, Trust, WebServer
 from tests.pdp.server.world import DOMAIN, SERVER, Identities, now_us
 
 WITHIN_S = 20
+FIRST = "record-00000001.ndjson"
 
 
 def fifo(path: Path) -> None:
@@ -73,6 +79,21 @@ def development(folder: Path) -> Any:
     return read_config({"development": {"enabled": True, "ca": str(folder)}}, folder)
 
 
+def older_file(folder: Path) -> object:
+    """A start that looks for its last signed entry, before the last file."""
+    keys = open_keys(folder / "keys")
+    with RecordFiles(folder / "made", keys, RecordSettings(segment_bytes=1)) as record:
+        for _ in range(2):
+            record.stepped(Step(Kind.GRANT, "opened", 1))
+            record.flush(WITHIN_S)
+    path = find_segments(folder / "made")[-1]
+    path.rename(folder / path.name)
+    header = parse_line(next(read_lines(folder / path.name)))
+    assert header is not None
+    SignedHead(keys.folder, folder).keep(Signed(header.data()["record"], Head(0, "0" * 64)))
+    return RecordFiles(folder, keys)
+
+
 #: By what is read: the name of the file, and what reads it.
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a bundle": ("it", lambda f: FileSource(f / "it", DOMAIN).read(TrustStore(), 0)),
@@ -92,6 +113,9 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a private file": ("it", lambda f: read_private(f / "it")),
     "issuer keys": (ISSUER_KEYS, read_issuer_keys),
     "keys of the record": (SIGNING, open_keys),
+    "a record": (FIRST, lambda f: list(read_record(f))),
+    "the end of a record": (FIRST, lambda f: RecordFiles(f, open_keys(f / "keys"))),
+    "a record before its end": (FIRST, older_file),
     "a public key": ("it", lambda f: read_public_key(f / "it")),
     "the store": ("it", lambda f: SqliteStore(f / "it")),
     "its witness": ("it", lambda f: Witness(f / "it")),
@@ -146,3 +170,14 @@ def test_a_file_is_read_through_links_and_no_further_than_it_may(folder: Path) -
     (folder / "file").write_bytes(b"content")
     (folder / "link").symlink_to("file")
     assert [read_regular(folder / "link"), read_regular(folder / "link", 4)] == [b"content", b"cont"]
+
+
+def test_what_is_changed_is_no_link(folder: Path) -> None:
+    """Review 12: a file of a record that was a link had the end of another file cut off."""
+    (folder / "file").write_bytes(b"one\ntwo")
+    (folder / FIRST).symlink_to("file")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_regular(folder / FIRST, change=True)
+    with pytest.raises(PdpError, match="invalid_file"):
+        RecordFiles(folder, open_keys(folder / "keys"))
+    assert (folder / "file").read_bytes() == b"one\ntwo"
