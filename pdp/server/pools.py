@@ -14,14 +14,17 @@ from pdp.server.shares import COUNTING
 from pdp.server.turns import Turns
 
 _THREADS = 8
+_THREADS_OF_ADMINS = 2
 
 
 class Pools:
-    """What waits and what takes long are counted apart: batches keep no step of a grant out, and no freeze."""
+    """What waits and what takes long are counted apart: batches keep no step of a grant out. What an operator
+    does has threads of its own: those of steps may all wait, for the process that writes, say."""
 
     def __init__(self, counters: Counters, limits: Callable[[], Limits]) -> None:
         self._counters, self._limits = counters, limits
         self._waiting = ThreadPoolExecutor(_THREADS, "pdp-waits")
+        self._administering = ThreadPoolExecutor(_THREADS_OF_ADMINS, "pdp-administers")
         self._computing = Turns("pdp-computes")
 
     def submit(self, caller: str, work: Callable[[], Any], *, computes: bool, administers: bool = False) -> Future[Any]:
@@ -39,7 +42,8 @@ class Pools:
             with COUNTING:
                 share.add(caller, -1)
 
-        future = self._computing.submit(caller, work) if computes else self._waiting.submit(work)
+        threads = self._administering if administers else self._waiting
+        future = self._computing.submit(caller, work) if computes else threads.submit(work)
         future.add_done_callback(leave)
         return future
 
@@ -59,4 +63,5 @@ class Pools:
 
     def shutdown(self) -> None:
         self._computing.shutdown()
-        self._waiting.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._waiting, self._administering):
+            threads.shutdown(wait=True, cancel_futures=True)

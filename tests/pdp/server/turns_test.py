@@ -309,6 +309,24 @@ def test_s4_batches_of_two_callers_keep_no_step_out(tmp_path: Path) -> None:
         assert sum(each.exception() is None for each in asked) == 7
 
 
+def test_s4_steps_of_two_callers_keep_no_freeze_out(tmp_path: Path) -> None:
+    """A brother of finding S4: all threads for what waits were taken by calls that wait for another process."""
+    gate = Gate()
+
+    def handlers(parts: Parts) -> dict[str, Any]:
+        freeze = Method(lambda *_: b"frozen", Service.ADMIN, waits=True, writes=True)
+        return {**gate.handlers(parts), "/test.Gate/Freeze": freeze}
+
+    limits = {"step_deadline": "30s", "drain": "1s"}
+    with running(development(tmp_path, limits=limits), handlers) as server, channel(server.address) as opened:
+        wait = opened.unary_unary("/test.Gate/Wait")
+        held = [wait.future(b"held", metadata=as_caller(who)) for who in ("a", "b") for _ in range(8)]
+        assert wait_until(lambda: server.parts.counters.waiting.all == 16)
+        assert call(opened, "/test.Gate/Freeze") == b"frozen"
+        gate.go.set()
+        assert [each.result() for each in held] == [b"held"] * 16
+
+
 # ---- streams (S4)
 
 
