@@ -10,6 +10,7 @@ import gc
 import json
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pdp
@@ -20,6 +21,7 @@ from pdp.server.desk import Desk
 from pdp.server.handlers import Deadline, Method
 from pdp.server.parts import make_parts
 from pdp.server.services.decisions import decision_handlers
+from pdp.service.rest import whole
 from pdp.wire.client import write_requests
 from pdp.wire.messages import PDP
 
@@ -39,7 +41,7 @@ def measure(*, quick: bool = False) -> Report:
         desk, handler = _handler(Path(name), count * SIZE)
         again = [_batch(0)] * count
         for raw in again:  # twice, and it is remembered
-            _demand(handler.handle(raw, desk.parts.callers.in_development(), _DEADLINE))
+            _demand(whole(partial(handler.handle, raw, desk.parts.callers.in_development(), _DEADLINE)))
         found = {"asked again": _each(desk, handler, again, passes)}
         found["asked for the first time"] = _each(desk, handler, [_batch(n) for n in range(1, count)], 1, warm=False)
     rows = [(name, number(s.p50 / SIZE), number(s.p99 / SIZE)) for name, s in found.items()]

@@ -12,6 +12,7 @@ from language.asked import Asked, Refusal, RequestData, TaskData, conform_reques
 from language.assemble import assemble, may_open, subject_holds
 from language.codes import CODES, Code, Severity
 from language.compile import Compiler, compile_policies
+from language.compiler.effort import Effort
 from language.compiler.footprint import Read
 from language.compiler.load import Bundle, Leaf, Outcome, Result
 from language.diagnostics import Diagnostic, PolicyErrors, did_you_mean, printable, render, sort_diagnostics
@@ -62,6 +63,7 @@ __all__ = [
     "Diagnostic",
     "Directory",
     "DirectoryError",
+    "Effort",
     "EntityData",
     "ExplainedConjunct",
     "ExplainedRule",

@@ -147,7 +147,7 @@ class Evaluator:
     def _quantified(self, expr: t.Quantified) -> Truth:
         elements, life = self.value(expr.over)
         outermost = not self.quantified
-        if outermost and self._work(work_of(expr)) > QUANTIFIER_STEPS_MAX:
+        if outermost and self.work(work_of(expr)) > QUANTIFIER_STEPS_MAX:
             message = f"it takes more than {QUANTIFIER_STEPS_MAX} steps for sets of these sizes"
             raise Unanswerable("sets_too_large", message, expr.span)
         self.quantified = True
@@ -159,7 +159,7 @@ class Evaluator:
         low, high = any_of(values) if expr.kind == "any" else all_of(values)
         return _clamp(low, life), _clamp(high, life)
 
-    def _work(self, work: Work) -> int:
+    def work(self, work: Work) -> int:
         """How many steps it takes, for the sizes that the sets have; what has no value is not gone through."""
         steps = work.fixed
         for part in work.parts:
@@ -168,12 +168,12 @@ class Evaluator:
             except Unanswerable:
                 continue
             if not part.differs:
-                steps += size(elements) * self._work(part.each)
+                steps += size(elements) * self.work(part.each)
                 continue
             assert part.variable is not None
             for element in elements:
                 self.variables[part.variable.number] = element
-                steps += self._work(part.each)
+                steps += self.work(part.each)
         return steps
 
     def _is_present(self, of: t.TypedExpr) -> bool:

@@ -24,6 +24,10 @@ LEAF_STEPS_MAX: Final = 1_000_000
 #: What the plain evaluator may spend on one check, if nobody says another number. Its steps take one or two microseconds.
 CHECK_STEPS: Final = 25_000
 
+#: What one check may spend where it holds up all others, about a millisecond of each: by the plain evaluator, and compiled.
+QUICK_PLAIN_STEPS: Final = 1_000
+QUICK_STEPS: Final = 40_000
+
 #: An explanation reads every rule, and most conditions three times. It is never made in the thread of all calls.
 EXPLAIN_FACTOR: Final = 40
 

@@ -16,8 +16,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from language import typed as t
-from language.answers import Answer, RuleError
+from language.answers import Answer, RuleError, out_of_steps
 from language.compiler.candidates import Candidates
+from language.compiler.effort import Effort
 from language.compiler.footprint import Read
 from language.compiler.functions import LeafCode, emit_leaf
 from language.compiler.plan import LeafPlan, Plan
@@ -29,7 +30,7 @@ from language.inputs import FOREVER, Inputs
 from language.source import Source, Span
 from language.testing.cases import PolicyTest
 from language.vocabulary import Vocabulary
-from language.work import CHECK_STEPS, EXPLAIN_FACTOR
+from language.work import CHECK_STEPS, EXPLAIN_FACTOR, QUICK_PLAIN_STEPS
 
 Decide = Callable[..., Any]
 
@@ -157,6 +158,14 @@ class Bundle:
         rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs, steps))]
         answer = evaluate(self.program, action, resource_type, inputs, rules, steps=steps)
         return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
+
+    def settle_quickly(self, action: str, resource_type: str, inputs: Inputs, steps: int) -> Result | None:
+        """The same where nothing may take long; None where it would."""
+        found = self.settle(action, resource_type, inputs, min(steps, QUICK_PLAIN_STEPS))
+        return None if steps > QUICK_PLAIN_STEPS and out_of_steps(found.errors) else found
+
+    def effort(self, action: str, resource_type: str) -> Effort:
+        return Effort(self.plan.leaves[action, resource_type])
 
     def explain(
         self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True, steps: int = CHECK_STEPS

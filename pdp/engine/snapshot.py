@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from language import CHECK_STEPS, FOREVER, Bundle, Inputs, Leaf, Outcome, Read, Refusal, Result, World
+from language import CHECK_STEPS, FOREVER, Bundle, Effort, Inputs, Leaf, Outcome, Read, Refusal, Result, World
 from pdp.engine.cache import DecisionCache
 from pdp.engine.key import Key, Part, key_parts
 from pdp.engine.revocations import Revocations
@@ -19,10 +19,11 @@ GENERATION_DIGITS = 16
 class PreparedLeaf:
     """A leaf with all that can be worked out before anyone asks."""
 
-    __slots__ = ("_parts", "bounds", "function", "leaf", "reads", "settled", "takes_now", "timed")
+    __slots__ = ("_parts", "bounds", "effort", "function", "leaf", "reads", "settled", "takes_now", "timed")
 
-    def __init__(self, leaf: Leaf, settled: tuple[Settled, ...], bounds: tuple[str | None, ...]) -> None:
+    def __init__(self, leaf: Leaf, effort: Effort, settled: tuple[Settled, ...], bounds: tuple[str | None, ...]) -> None:
         self.leaf = leaf
+        self.effort = effort if effort.can_be_long else None
         self.bounds = bounds  # `bounded_by`, by the number of the rule that ends it
         self.function: Callable[..., Any] = leaf.function
         self.timed = leaf.timed
@@ -58,7 +59,9 @@ class Policy:
         pair = (action, resource_type)
         found = self._leaves.get(pair)
         if found is None:
-            found = self._leaves[pair] = PreparedLeaf(self.bundle.leaves[pair], self._settled, self._bounds)
+            found = self._leaves[pair] = PreparedLeaf(
+                self.bundle.leaves[pair], self.bundle.effort(*pair), self._settled, self._bounds
+            )
         return found
 
     def count_hit(self) -> None:

@@ -16,20 +16,23 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
 
 from grpc._cython import cygrpc
 
+from pdp.server.config import Service
 from pdp.server.edge import CORRELATION, Edge, Ended, ended_by
 from pdp.server.half_open import HalfOpen
 from pdp.server.handlers import CallRefused, Deadline, Method, PassOn, StreamMethod, edge_refusal
 from pdp.server.native import options
 from pdp.server.peer import Peer
 from pdp.server.queued import NO_FLAGS, Queued
+from pdp.server.shares import COUNTING
 from pdp.server.streams import Stream
+from pdp.service.rest import Rest
 
 #: Calls that grpcio may hand over before we have asked for another. What waits inside of it, it ends as it likes, innocent
 #: callers too; so everything that comes is taken.
@@ -277,44 +280,56 @@ class Unary(Queued):
                     ended = edge.run(self, self._method, request, *begun)
                 except PassOn:
                     self._in_thread(request, *begun, passed=True)
+                except Rest as rest:
+                    self._in_thread(request, *begun, rest=rest.go_on)
                 else:
                     self._end(ended)
         finally:
             self._happened()
 
-    def _in_thread(self, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool = False) -> None:
-        """What began in a thread is brought to its end there, also when the caller was answered meanwhile."""
-        edge, around = self.queue.edge, self.queue.edge.around
-        waiting = around.counters.waiting
-        with _COUNTING:
-            waiting.add(peer.name, 1)
-            too_many = waiting.refuses(peer.name, around.limits.waiting, "calls that wait")
-            if too_many is not None:
-                waiting.add(peer.name, -1)
-        if too_many is not None:
-            self._end(edge.ended(self._method, request, edge_refusal("overloaded", too_many)))
-            return
-        self._timed = self.queue.at(deadline, self)
+    def _in_thread(
+        self,
+        request: bytes,
+        peer: Peer,
+        deadline: Deadline,
+        *,
+        passed: bool = False,
+        rest: Callable[[], bytes] | None = None,
+    ) -> None:
+        """What waits is brought to its end, also when the caller was answered meanwhile. What only computes is not."""
+        edge, method = self.queue.edge, self._method
+        computes = rest is not None or (not passed and edge.computes(method, request))
+        if self._timed is None:
+            self._timed = self.queue.at(deadline, self)
 
-        work = partial(self._work, request, peer, deadline)
-        if passed or not edge.computes(self._method, request):
-            around.threads.submit(work, passed=passed)
-        else:
-            around.computing.submit(peer.name, partial(work, passed=False))
-
-    def _work(self, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool) -> None:
-        """In a thread. No closure, which would hold the call in a cycle until garbage is collected."""
-        edge, around = self.queue.edge, self.queue.edge.around
-        over = True
+        work = partial(self._work, request, peer, deadline, passed, computes, rest)
         try:
-            self._end(edge.run(self, self._method, request, peer, deadline, passed=passed))
+            edge.around.pools.submit(peer.name, work, computes=computes, administers=method.service is Service.ADMIN)
+        except CallRefused as refused:
+            self._end(edge.ended(method, request, refused))
+
+    def _work(
+        self,
+        request: bytes,
+        peer: Peer,
+        deadline: Deadline,
+        passed: bool,
+        computes: bool,
+        rest: Callable[[], bytes] | None,
+    ) -> None:
+        """In a thread. No closure, which would hold the call in a cycle until garbage is collected."""
+        edge, method = self.queue.edge, self._method
+        if computes and self.cancelled:
+            self._end(edge.ended(method, request, edge_refusal("deadline_passed")))
+            return
+        try:
+            ended = edge.run(self, method, request, peer, deadline, passed=passed, rest=rest)
+        except Rest as more:
+            raise Rest(partial(self._work, request, peer, deadline, passed, computes, more.go_on)) from None
         except PassOn:  # waiting for another process is for those threads that compute nothing
-            around.threads.submit(self._work, request, peer, deadline, passed=True)
-            over = False
-        finally:
-            if over:
-                with _COUNTING:
-                    around.counters.waiting.add(peer.name, -1)
+            self._in_thread(request, peer, deadline, passed=True)
+            return
+        self._end(ended)
 
     def is_late(self) -> None:
         if not self._said:
@@ -326,7 +341,7 @@ class Unary(Queued):
             return
         took_ns = time.perf_counter_ns() - self._began_ns
         around.counters.calls.add((self.name, ended.code), took_ns)
-        with _COUNTING:
+        with COUNTING:
             if self._bytes is not None and ended.answer is not None:
                 self._bytes += len(ended.answer)
                 around.counters.bytes.add(self._caller, len(ended.answer))
@@ -339,7 +354,7 @@ class Unary(Queued):
     def _enter(self, size: int) -> None:
         """It is in work from now on. What has not come whole is none: anybody can begin a call."""
         counters = self.queue.edge.around.counters
-        with _COUNTING:
+        with COUNTING:
             self._bytes = size
             counters.in_work.add(self._caller, 1)
             counters.bytes.add(self._caller, size)
@@ -350,12 +365,8 @@ class Unary(Queued):
         if self._timed is not None:
             self._timed.clear()
         counters = self.queue.edge.around.counters
-        with _COUNTING:
+        with COUNTING:
             if self._bytes is not None:
                 counters.in_work.add(self._caller, -1)
                 counters.bytes.add(self._caller, -self._bytes)
                 self._bytes = None
-
-
-#: Figures are changed by this thread and by those that wait.
-_COUNTING = threading.Lock()

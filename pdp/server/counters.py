@@ -58,9 +58,11 @@ class Counters:
         self.in_work = Shares()
         self.bytes = Shares()  # of requests in work, and of answers that are not sent
         self.waiting = Shares()
+        self.computing = Shares()
         self.streams = 0
         self.streams_for_all = 0  # of methods that need no role
         self.streams_of: Counter[tuple[str, bool]] = Counter()  # by caller, and whether they are for all
+        self.computing_of: Counter[str] = Counter()  # of those, streams of questions
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def decided(self, outcome: str, reason: str, from_cache: bool, ns: int) -> None:

@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import NamedTuple, cast
 
 from language import Vocabulary
-from pdp.engine.decide import Explanation
+from pdp.engine.decide import Decider, Explanation
 from pdp.errors import PdpError
 from pdp.grants.handle import Handle, Names
 from pdp.grants.handles import Handles
@@ -36,6 +36,7 @@ from pdp.server.peer import Peer
 from pdp.server.reuse import ReuseNotes, binding_reason
 from pdp.service.check import Answer, Checks, Place, Understood
 from pdp.service.recorded import Recording
+from pdp.service.rest import Rest
 from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
 from pdp.wire.decision import GateWords, read_check
@@ -68,6 +69,8 @@ class Desk:
         decider, shown = parts.engine.decider, ShownVerifier(Verifier(self.names.issuer))
         consume = None if self.grants is None else self.grants.consume
         self.checks = Checks(decider, shown, self._handles, self.proofs, consume, recording)
+        quick = Decider(decider.numbers, quick=True)
+        self._quick = Checks(quick, shown, self._handles, self.proofs, consume, recording)
         self._explaining = Checks(decider, shown, self._handles, Looking(self.proofs), lambda _: None, recording)
         # Each with what it was made of, in one assignment: several threads make them.
         self._routes = parts.engine.bundle, Routes(parts.engine.bundle)
@@ -91,10 +94,10 @@ class Desk:
         """What a CheckRequest asks."""
         return self._hearing.hear(peer.name, raw, turn.place.gate, self.words(turn), values)
 
-    def check(self, ask: Ask, turn: Turn, understood: Understood | None = None) -> Answer:
+    def check(self, ask: Ask, turn: Turn, understood: Understood | None = None, *, quick: bool = False) -> Answer:
         """The one way to a decision, for every service. `PassOn` where only the process that writes can make it: proofs are
-        remembered, and uses counted, in one place."""
-        return self._check(self.checks, ask, turn, understood)
+        remembered, and uses counted, in one place. One that has to be `quick` raises `Rest` where it would take long."""
+        return self._check(self._quick if quick else self.checks, ask, turn, understood)
 
     def _check(self, checks: Checks, ask: Ask, turn: Turn, understood: Understood | None = None) -> Answer:
         standing, place, now, _ = turn
@@ -105,12 +108,17 @@ class Desk:
             ask = ask._replace(destination=next(iter(gate.destinations)))  # it stands before nothing else
         began, cache = perf_counter_ns(), standing.snapshot.policy.cache
         hits = 0 if cache is None else cache.stats.hits
-        answer = checks.check(standing, ask, place, now, understood)
-        from_cache = cache is not None and cache.stats.hits != hits
+        try:
+            answer = checks.check(standing, ask, place, now, understood)
+        except Rest as rest:
+            raise rest.then(lambda answer: self._counted(ask, turn, answer, began, from_cache=False)) from None
+        return self._counted(ask, turn, answer, began, from_cache=cache is not None and cache.stats.hits != hits)
+
+    def _counted(self, ask: Ask, turn: Turn, answer: Answer, began: int, *, from_cache: bool) -> Answer:
         outcome = "allow" if answer.decision.allowed else "deny"
         self.parts.counters.decided(outcome, answer.decision.reason, from_cache, perf_counter_ns() - began)
         if self.notes is not None and ask.grant is not None and not answer.decision.allowed:
-            self._note_reuse(self.notes, ask.grant, answer.decision.reason, now)
+            self._note_reuse(self.notes, ask.grant, answer.decision.reason, turn.now)
         return answer
 
     def explain(self, ask: Ask, turn: Turn) -> Explanation:

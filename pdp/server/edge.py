@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 from pdp.engine.revocations import Revocations
 from pdp.errors import PdpError
 from pdp.server.admission import refuse_another, refuse_peer
-from pdp.server.config import Config, Limits
+from pdp.server.config import Config, Limits, Service
 from pdp.server.counters import Counters
 from pdp.server.denials import Denials, is_denial
 from pdp.server.handlers import (
@@ -34,12 +33,14 @@ from pdp.server.handlers import (
     refusal_of,
 )
 from pdp.server.peer import Peer
+from pdp.server.pools import Pools
 from pdp.server.readiness import Readiness
 from pdp.server.tracing import NO_TRACER, Tracer
-from pdp.server.turns import Turns
+from pdp.service.rest import Rest
 
 CORRELATION = "x-request-id"
 _CORRELATION_MAX = 128
+_COMPUTING = 8  # streams that compute: a part of all of so many, for one caller
 _STREAM_S_MAX = 365 * 86_400.0  # what bounds a stream is its caller's certificate
 
 _log = logging.getLogger("pdp.server")
@@ -75,8 +76,7 @@ class Around:
     config: Callable[[], Config]  # what is in force
     readiness: Readiness
     counters: Counters
-    threads: ThreadPoolExecutor  # for what waits
-    computing: Turns  # for what takes long
+    pools: Pools  # for what waits, and for what takes long
     forward: Forward | None = None  # None: this is the process that writes
     tracer: Tracer = NO_TRACER
     denials: Denials = field(default_factory=Denials)
@@ -149,20 +149,32 @@ class Edge:
             return self._failed(call, method, request)
 
     def run(
-        self, call: Call, method: Method, request: bytes, peer: Peer, deadline: Deadline, *, passed: bool = False
+        self,
+        call: Call,
+        method: Method,
+        request: bytes,
+        peer: Peer,
+        deadline: Deadline,
+        *,
+        passed: bool = False,
+        rest: Callable[[], bytes] | None = None,
     ) -> Ended:
         """The handler, here or in the process that writes. `PassOn` comes out where it has to be called again, `passed`, by
-        somebody who may wait."""
+        somebody who may wait; `Rest` where there is more to do, by somebody who takes turns."""
         try:
             if deadline.is_over:  # in a queue: nobody waits for the answer
                 raise edge_refusal("deadline_passed")
-            if self.around.forward is not None and (passed or method.writes):
+            if rest is not None:
+                answer = rest()
+            elif self.around.forward is not None and (passed or method.writes):
                 answer = self.around.forward(call.name, request, peer, deadline)
             else:
                 answer = method.handle(request, peer, deadline)
             if deadline.is_over:
                 raise edge_refusal("deadline_passed")
             return Ended("ok", answer)
+        except Rest:
+            raise
         except PassOn:
             if self.around.forward is None or passed or not method.passes:
                 return self._failed(call, method, request)
@@ -214,8 +226,9 @@ class Edge:
         around, limits = self.around, self.around.limits
         peer = self.peer_of(call, method)
         counters = around.counters
-        too_much = counters.in_work.refuses(peer.name, limits.concurrent, "calls in work")
-        too_much = too_much or counters.bytes.refuses(peer.name, limits.held_bytes, "bytes in work")
+        administers = method.service is Service.ADMIN
+        too_much = counters.in_work.refuses(peer.name, limits.concurrent, "calls in work", administers=administers)
+        too_much = too_much or counters.bytes.refuses(peer.name, limits.held_bytes, "bytes in work", administers=administers)
         if too_much:
             raise edge_refusal("overloaded", too_much)
         if len(request) > limits.message_bytes:
@@ -274,10 +287,13 @@ class Edge:
         theirs = peer.name, method.service is None
         if counters.streams_of[theirs] >= max(1, around.limits.streams // 2):  # nobody has them all
             raise edge_refusal("overloaded", "half of all streams are this caller's")
+        if method.computes and counters.computing_of[peer.name] >= max(1, around.limits.streams // _COMPUTING):
+            raise edge_refusal("overloaded", "an eighth of all streams are this caller's and ask questions")
         deadline = Deadline.after_s(min(call.left_s(), _STREAM_S_MAX))
         answers = method.handle(self._limited(requests), peer, deadline)
         ending = asyncio.ensure_future(around.ending.wait())
         counters.streams_of[theirs] += 1
+        counters.computing_of[peer.name] += method.computes
         next_answer: asyncio.Future[bytes] | None = None
         try:
             while True:
@@ -298,6 +314,9 @@ class Edge:
             counters.streams_of[theirs] -= 1
             if not counters.streams_of[theirs]:
                 del counters.streams_of[theirs]
+            counters.computing_of[peer.name] -= method.computes
+            if not counters.computing_of[peer.name]:
+                del counters.computing_of[peer.name]
             ending.cancel()
             if next_answer is not None:
                 next_answer.cancel()

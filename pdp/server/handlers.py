@@ -98,8 +98,9 @@ class Method:
     `service` is the role that a caller needs; None is for everyone. `for_operators` says that the role `admin` will do, too.
     `for_gates` demands an entry in `peps` besides. `waits` gives it a thread; `computes`, the one thread in which callers
     take turns, and so does a request of more than `quick_bytes`: nothing that can take long runs where the calls of all
-    arrive. `writes` runs it in the one process that writes state, wherever the call arrives; `passes` lets the handler say
-    so of a single call, by raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to decide by.
+    arrive. A handler that finds out that it would take long raises the `Rest` of it, for the same thread. `writes` runs it
+    in the one process that writes state, wherever the call arrives; `passes` lets the handler say so of a single call, by
+    raising `PassOn`. `when_ready` refuses it as `not_ready` while there is nothing to decide by.
     `names` is what a request is called, where its protocol says so inside it.
     """
 
@@ -130,6 +131,7 @@ class StreamMethod:
     for_gates: bool = False
     when_ready: bool = True
     for_operators: bool = False
+    computes: bool = False  # each request is one for callers to take turns in
 
 
 #: By full name, `/package.Service/Method`.

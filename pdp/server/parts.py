@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from language import PolicyErrors, render
 from pdp.errors import PdpError
@@ -27,6 +27,7 @@ from pdp.server.readiness import Readiness
 from pdp.server.state import NoState, State
 from pdp.server.telemetry import set_level
 from pdp.server.trust_sources import TrustSources
+from pdp.service.rest import whole
 from pdp.store.trust import Trust
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ _US_A_STEP = 2  # of the plain evaluator; 0.7 to 1.1 where nothing else runs
 
 #: (method, request, peer, deadline) -> answer
 Forward = Callable[[str, bytes, Peer, Deadline], bytes]
+#: (caller, bytes, work) -> its result
+InTurn = Callable[[str, int, Callable[[], Any]], Awaitable[Any]]
 #: Another configuration -> what puts it into force and cannot fail any more; PdpError where that cannot be.
 Prepare = Callable[[Config], Callable[[], None]]
+
+
+async def _at_once(caller: str, size: int, work: Callable[[], Any]) -> Any:
+    return whole(work)
 
 
 @dataclass(slots=True)
@@ -74,6 +81,7 @@ class Parts:
     noted: Callable[[bytes], None] = field(default=lambda _: None)  # quick, and on the loop
     reads: Callable[[], None] = field(default=lambda: None)  # keys, again
     key_problems: Callable[[], list[str]] = field(default=list)  # what of them could not be read
+    in_turn: InTurn = field(default=_at_once)  # what one question of a stream takes, where callers take turns
     forward: Forward | None = None  # in a process that follows: a call, answered by the one that writes
     policy_since: int = 0  # when the policies in force were put there
     policy_reloads: int = 0  # those that somebody asked for; the watch counts its own
@@ -284,6 +292,7 @@ def _gauges(parts: Parts, clock: Clock) -> None:
     counters.gauge("clock_behind_seconds", "how far the wall clock is behind where it was", lambda: clock.behind_us / 1e6)
     counters.gauge("calls_in_work", "calls in work", lambda: counters.in_work.all)
     counters.gauge("calls_waiting", "calls that wait for a thread", lambda: counters.waiting.all)
+    counters.gauge("calls_computing", "calls that wait for their turn to be worked out", lambda: counters.computing.all)
     counters.gauge("bytes_in_work", "bytes of requests in work, and of answers not sent yet", lambda: counters.bytes.all)
     counters.gauge("streams_open", "streams that are open", lambda: counters.streams)
     counters.gauge("ready", "1 when decisions can be made", lambda: float(parts.readiness.is_serving))

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,27 +21,26 @@ from pdp.engine.revocations import Revocations
 from pdp.errors import RecordIncomplete
 from pdp.server.admin import AdminServer, Page, page_of
 from pdp.server.background import Background
-from pdp.server.config import Config, Listener, Tcp, Unix, parse_address, uids_without_socket
+from pdp.server.config import Config, Listener, Service, Tcp, Unix, parse_address, uids_without_socket
 from pdp.server.denials import BETWEEN_S
 from pdp.server.edge import Around
 from pdp.server.follower import Following
-from pdp.server.handlers import Deadline, Handlers, Method
+from pdp.server.handlers import Deadline, Handlers, Method, edge_refusal
 from pdp.server.health import health_handlers
 from pdp.server.listeners import Bound, bind
 from pdp.server.memory import keep_small
 from pdp.server.native import open_connections
 from pdp.server.parts import Parts
 from pdp.server.peer import Peer
+from pdp.server.pools import Pools
 from pdp.server.prometheus import CONTENT_TYPE, figures_of, prometheus_text
 from pdp.server.reloading import KEPT, Reloading, take_told, told
 from pdp.server.table import MakeHandlers, make_handlers
 from pdp.server.tls import FilesCertificate, OwnCertificate, WorkloadApiCertificate
 from pdp.server.tracing import NO_TRACER, OpenTelemetryTracer
-from pdp.server.turns import Turns
 from pdp.server.writer import Writer
 
 CHANNEL = "state.sock"
-_THREADS = 8
 #: So long a thread that computes keeps the interpreter from the thread of all calls, which asks for it some eight times
 #: a call. Beside batches of 1,000 a gate's call took 83 ms with 0.5 ms and 7 ms with this (`bench.floods`).
 SWITCH_S = 0.0001
@@ -70,7 +69,8 @@ async def run_process(
     config = parts.config
     background = Background() if background is None else background
     sys.setswitchinterval(SWITCH_S)
-    threads, computing = ThreadPoolExecutor(_THREADS, "pdp-waits"), Turns("pdp-computes")
+    pools = Pools(parts.counters, lambda: parts.config.limits)
+    parts.in_turn = pools.in_turn
     own = _own_certificate(parts)
     parts.counters.gauge("connections_open", "connections that are open, on all listeners", open_connections)
     if own is not None:
@@ -86,7 +86,7 @@ async def run_process(
 
     if runtime is not None and parts.writes:
         where = runtime / CHANNEL
-        run = partial(_in_thread_of, threads, computing)
+        run = partial(_in_thread_of, pools)
         writer = Writer(where, parts.state, handlers, parts.callers, run, parts.noted, revoked, lambda: told(parts))
         await writer.start(background)
         parts.publish, parts.tell, parts.note = writer.publish, writer.publish_config, writer.note
@@ -102,8 +102,7 @@ async def run_process(
         lambda: parts.config,
         parts.readiness,
         parts.counters,
-        threads,
-        computing,
+        pools,
         None if following is None else following.forward,
         OpenTelemetryTracer() if config.telemetry.traces else NO_TRACER,
         revoked=revoked,
@@ -146,19 +145,22 @@ async def run_process(
                 await closes.close()
         around.denials.flush()
         # Aside: a step that is still being told to the others is told over this loop.
-        await asyncio.to_thread(computing.shutdown)
-        await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+        await asyncio.to_thread(pools.shutdown)
         await asyncio.to_thread(parts.close)
     if parts.unrecorded:
         raise RecordIncomplete(f"{parts.unrecorded} entries could not be written")
 
 
-def _in_thread_of(
-    threads: ThreadPoolExecutor, computing: Turns, method: Method, request: bytes, peer: Peer, deadline: Deadline
-) -> Future[bytes]:
-    """A call that another process passed on."""
-    work = partial(method.handle, request, peer, deadline)
-    return computing.submit(peer.name, work) if method.computes else threads.submit(work)
+def _in_thread_of(pools: Pools, method: Method, request: bytes, peer: Peer, deadline: Deadline) -> Future[bytes]:
+    """A call that another process passed on: one that writes, or else one that is decided here."""
+
+    def work() -> bytes:
+        if deadline.is_over:  # in a queue: nobody waits for the answer
+            raise edge_refusal("deadline_passed")
+        return method.handle(request, peer, deadline)
+
+    administers = method.service is Service.ADMIN
+    return pools.submit(peer.name, work, computes=not method.writes, administers=administers)
 
 
 def _left_s(own: OwnCertificate, parts: Parts) -> float:

@@ -7,10 +7,11 @@ it broke; nothing that a caller says overrides what was verified (P14).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from language import FOREVER, EntityData, Inputs, Refusal
-from pdp.engine.decide import Decider
+from pdp.engine.decide import Decider, TakesLong
 from pdp.engine.snapshot import Snapshot
 from pdp.grants.find import find_grant
 from pdp.grants.grant import Grant
@@ -30,6 +31,7 @@ from pdp.model.gates import Gate
 from pdp.model.request import Request, Resource, Task, Workload, credential_of, request_data
 from pdp.record import Circumstances
 from pdp.service.recorded import Recording, unrecorded
+from pdp.service.rest import Rest
 from pdp.service.standing import Standing
 from pdp.tokens.refusals import Refused as BadCredential
 
@@ -97,6 +99,7 @@ class Checks:
         recording: Recording | None = None,
         proof_rules: ProofRules = DEFAULT_PROOF_RULES,
     ) -> None:
+        """With a decider that is quick a check raises `Rest` where it would take long."""
         self._decider = decider
         self._shown = shown
         self._handles = handles
@@ -105,22 +108,38 @@ class Checks:
         self._recording = recording
         self._proof_rules = proof_rules
         self._fits = Fits()
+        self._patient = Decider(decider.numbers)
 
-    def check(self, standing: Standing, ask: Ask, place: Place, now: int, understood: Understood | None = None) -> Answer:
-        """`understood` comes with a question that was asked before; it saves work and changes no answer."""
+    def check(
+        self,
+        standing: Standing,
+        ask: Ask,
+        place: Place,
+        now: int,
+        understood: Understood | None = None,
+        before: Verified | None = None,
+    ) -> Answer:
+        """`understood` comes with a question that was asked before; it saves work and changes no answer. `before` is
+        what was verified of one that took too long, and is not verified again: a proof is good for once."""
         recording, verified, inputs = self._recording, NOTHING_VERIFIED, None
         began = 0 if recording is None else recording.timer()
         try:  # each step keeps what the ones before have verified: a refusal is told with it
-            verified = self._who(standing, ask, place, now)
-            _refuse_stale(standing, now)
-            if ask.user_token is not None:
-                person = verify_person(ask.user_token, Role.USER, standing.people, now)
-                verified = verified._replace(user=Resource(*person.reference), user_ends=person.ends_us)
-            if ask.grant is not None or ask.finds_grant:
-                verified = self._task(standing, ask, place, verified, now)
-            decision, inputs = self._decide(standing.snapshot, ask, place, verified, now, understood)
+            if before is None:
+                verified = self._who(standing, ask, place, now)
+                _refuse_stale(standing, now)
+                if ask.user_token is not None:
+                    person = verify_person(ask.user_token, Role.USER, standing.people, now)
+                    verified = verified._replace(user=Resource(*person.reference), user_ends=person.ends_us)
+                if ask.grant is not None or ask.finds_grant:
+                    verified = self._task(standing, ask, place, verified, now)
+                decider = self._decider
+            else:
+                verified, decider = before, self._patient
+            decision, inputs = _decide(decider, standing.snapshot, ask, place, verified, now, understood)
             if decision.allowed and verified.redeemed is not None and verified.redeemed.consumes:
                 self._use(verified.redeemed.consumes)
+        except TakesLong:
+            raise Rest(partial(self.check, standing, ask, place, now, understood, verified)) from None
         except Refusal as refusal:
             decision, inputs = self._decider.refuse(standing.snapshot, refusal), None
         except BadCredential as refused:
@@ -131,18 +150,6 @@ class Checks:
         once = once or ask.proof is not None or now >= fresh_until or bool(decision.errors)
         answer = Answer(decision, ask, place, verified, inputs, "" if once else standing.epoch)
         return answer if recording is None else self._record(recording, standing, answer, began, now)
-
-    def _decide(
-        self, snapshot: Snapshot, ask: Ask, place: Place, verified: Verified, now: int, understood: Understood | None
-    ) -> tuple[Decision, Inputs | None]:
-        """What policy says to it."""
-        if understood is None or verified.redeemed is not None or verified.user is not ask.user:
-            told = _told(ask, place, verified)
-            return self._decider.decide_told(snapshot, request_data(*told), credential_of(told[2]), now)
-        known = understood.known
-        if known is None or known[0] is not place.gate or known[1] is not verified.workload:
-            known = understood.known = place.gate, verified.workload, Request(*_told(ask, place, verified))
-        return self._decider.decide_and_tell(snapshot, known[2], now)
 
     # ---- who, and in which task
 
@@ -235,6 +242,25 @@ class Checks:
         except BadCredential:
             return None
         return {"grant": handle.grant, "task": handle.task, "holder": handle.holder}
+
+
+def _decide(
+    decider: Decider,
+    snapshot: Snapshot,
+    ask: Ask,
+    place: Place,
+    verified: Verified,
+    now: int,
+    understood: Understood | None,
+) -> tuple[Decision, Inputs | None]:
+    """What policy says to it."""
+    if understood is None or verified.redeemed is not None or verified.user is not ask.user:
+        told = _told(ask, place, verified)
+        return decider.decide_told(snapshot, request_data(*told), credential_of(told[2]), now)
+    known = understood.known
+    if known is None or known[0] is not place.gate or known[1] is not verified.workload:
+        known = understood.known = place.gate, verified.workload, Request(*_told(ask, place, verified))
+    return decider.decide_and_tell(snapshot, known[2], now)
 
 
 def _proof(

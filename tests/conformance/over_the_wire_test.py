@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import pdp
 from language import FOREVER, is_spiffe_id
 from pdp.cli.report import decision_json
+from pdp.engine import decide
+from pdp.engine.decide import TakesLong
 from pdp.grants.grant import Bindings, EndReason, Fact, Grant, Permit, Scope, Source, State, Target
 from pdp.grants.handle import make_handle
 from pdp.grants.index import Index
@@ -38,6 +40,7 @@ from pdp.server.handlers import CallRefused, Deadline, Method
 from pdp.server.peer import Peer, Transport
 from pdp.server.services.decisions import decision_handlers
 from pdp.server.services.envoy import CHECK, envoy_handlers
+from pdp.service.rest import whole
 from pdp.store.requests import request_from
 from pdp.store.strict_data import BadData
 from pdp.testing import FakeClock
@@ -198,7 +201,7 @@ def over_grpc(setting: Setting) -> dict[str, Any]:
     assert isinstance(method, Method)
     try:
         raw = write_request(told, shown, setting.handle)
-        return decision_json(read_decision(method.handle(raw, setting.peer, DEADLINE)))
+        return decision_json(read_decision(whole(lambda: method.handle(raw, setting.peer, DEADLINE))))
     except pdp.PdpError as error:
         return {"error": error.code}
     except CallRefused as refused:
@@ -230,6 +233,23 @@ OTHERWISE = {
     "routes: a connection without proof": {"allowed": True, "reason": "allowed"},  # the same
     "tasks: a table without a record": {"allowed": False, "reason": "default_deny"},  # in nothing that the grant covers
 }
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check would take long where it arrives, so that it is ended elsewhere."""
+
+    def takes_long(*_: object) -> Any:
+        raise TakesLong
+
+    monkeypatch.setattr(decide, "evaluate_quickly", takes_long)
+
+
+@pytest.mark.usefixtures("handed_over")
+@pytest.mark.parametrize("case", askable()[::5], ids=str)
+def test_the_same_over_grpc_where_it_is_handed_over(case: Case) -> None:
+    """P7: who works it out changes no answer."""
+    test_the_same_over_grpc(case)
 
 
 @pytest.mark.parametrize("case", askable(), ids=str)
@@ -278,7 +298,7 @@ def over_envoy(case: Case, setting: Setting) -> dict[str, Any]:
         attributes.destination.principal = case.tcp
     method = envoy_handlers(setting.desk)[CHECK]
     assert isinstance(method, Method)
-    told = ENVOY.CheckResponse.FromString(method.handle(message.SerializeToString(), setting.peer, DEADLINE))
+    told = ENVOY.CheckResponse.FromString(whole(lambda: method.handle(message.SerializeToString(), setting.peer, DEADLINE)))
     assert told.HasField("status")
     fields = told.dynamic_metadata.fields
     allowed = told.status.code == 0 and told.WhichOneof("http_response") == "ok_response"
@@ -293,7 +313,16 @@ def over_envoy(case: Case, setting: Setting) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.http is not None or c.tcp is not None], ids=str)
+GATES = [c for c in CASES if c.http is not None or c.tcp is not None]
+
+
+@pytest.mark.usefixtures("handed_over")
+@pytest.mark.parametrize("case", GATES[::5], ids=str)
+def test_the_same_through_ext_authz_where_it_is_handed_over(case: Case) -> None:
+    test_the_same_through_ext_authz(case)
+
+
+@pytest.mark.parametrize("case", GATES, ids=str)
 def test_the_same_through_ext_authz(case: Case) -> None:
     request = pdp.Request("", ("", ""), **{k: v for k, v in case.request.items() if k == "workload"})
     setting = Setting(case.folder, case.at, request)

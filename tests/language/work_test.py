@@ -253,7 +253,7 @@ def test_the_cost_is_no_less_than_what_is_done(condition: str, size: int, other:
     inputs = inputs_of(bundle, size, other=other)
     (conjunct,) = [c for i in bundle.program.rules[0].instances["read", "Doc"] for c in i.conjuncts if c.clause == "when"]
     evaluator = Evaluator(bundle.vocabulary, inputs, Steps(2**60))
-    cost = 10 + sum(evaluator._work(work_of(each)) for each in outermost(conjunct.expr))  # what the rule's head takes
+    cost = 10 + sum(evaluator.work(work_of(each)) for each in outermost(conjunct.expr))  # what the rule's head takes
     assert opcodes(bundle, inputs) <= OPCODES_A_STEP * cost
     assert plain_steps(bundle, inputs) <= 3 * cost
     assert cost <= 10 + work_of(conjunct.expr).worst

@@ -177,7 +177,10 @@ class Limits:
         reloads=True,
     )
     waiting: int = _setting(
-        "of those, calls that wait for a thread, such as steps of grants; of one caller, half of them", 64, reloads=True
+        "of those, calls that wait for a thread, such as steps of grants, and apart from them calls that wait for their "
+        "turn; of one caller, half of them",
+        64,
+        reloads=True,
     )
     held_bytes: int = _setting(
         "bytes of requests in work and of answers not taken yet in a process; of one caller, half of them",

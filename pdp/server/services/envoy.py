@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from pdp.errors import PdpError
 from pdp.grants.refusals import HANDLE_REFUSALS
 from pdp.identity import REFUSALS
@@ -11,6 +14,7 @@ from pdp.server.desk import Desk
 from pdp.server.handlers import Deadline, Handlers, Method, edge_refusal
 from pdp.server.peer import Peer
 from pdp.service.check import Answer
+from pdp.service.rest import Rest
 from pdp.wire import envoy_answer
 from pdp.wire.envoy import correlation_in, read_check
 from pdp.wire.envoy_answer import Told
@@ -32,11 +36,11 @@ def envoy_handlers(desk: Desk) -> Handlers:
         if isinstance(ask, Unfit):
             return envoy_answer.refuse(ask, correlation_in(raw))
         try:
-            answer = desk.check(ask, turn)
+            answer = desk.check(ask, turn, quick=True)
+        except Rest as rest:
+            raise Rest(partial(_rest, rest.go_on, gate, ask.consumed, ask.correlation)) from None
         except PdpError as error:
-            if error.code == "invalid_request":
-                return envoy_answer.refuse(Unfit("malformed_value", error.message), ask.correlation)
-            raise edge_refusal("not_ready", str(error)) from None
+            return _failed(error, ask.correlation)
         return _answered(answer, gate, ask.consumed, ask.correlation)
 
     return {CHECK: Method(check, Service.DECISION, refused, for_gates=True, passes=True, names=correlation_in)}
@@ -46,6 +50,20 @@ def refused(raw: bytes, code: str) -> bytes:
     """A whole denial for what ended before it was decided, whatever the request was. It is called what the request is, where
     that can be read."""
     return envoy_answer.at_edge(code, correlation_in(raw))
+
+
+def _rest(go_on: Callable[[], Answer], gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:
+    try:
+        answer = go_on()
+    except PdpError as error:
+        return _failed(error, correlation)
+    return _answered(answer, gate, consumed, correlation)
+
+
+def _failed(error: PdpError, correlation: str | None) -> bytes:
+    if error.code == "invalid_request":
+        return envoy_answer.refuse(Unfit("malformed_value", error.message), correlation)
+    raise edge_refusal("not_ready", str(error)) from None
 
 
 def _answered(answer: Answer, gate: Gate, consumed: tuple[str, ...], correlation: str | None) -> bytes:
