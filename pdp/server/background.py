@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from pdp.errors import PdpError
 
@@ -20,6 +20,7 @@ _log = logging.getLogger("pdp.server")
 _THREADS = ("pdp-", "workload-api-")  # how the names of ours begin
 
 _Work = Coroutine[Any, Any, None]
+_Result = TypeVar("_Result")
 
 
 class Background:
@@ -93,6 +94,13 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(done)
         task.add_done_callback(self._tasks.discard)
+
+
+async def within(seconds: float | None, work: Awaitable[_Result]) -> _Result:
+    """TimeoutError where it takes longer. `asyncio.wait_for` of Python 3.11 is not for work that goes on: it forgets that it
+    was cancelled, where the awaited has just ended."""
+    async with asyncio.timeout(seconds):
+        return await work
 
 
 def _raised(task: asyncio.Task[None]) -> BaseException | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pdp.errors import PdpError, RecordIncomplete
-from pdp.server.background import Background
+from pdp.server.background import Background, within
 from pdp.server.config import Config, Origin, Tcp, parse_address, show_config
 
 AGAIN_S, AGAIN_S_MAX = 0.1, 5.0
@@ -163,12 +163,12 @@ class Supervisor:
         assert process.stdout is not None
         with contextlib.suppress(OSError):  # one that has ended, or takes nothing, says nothing either
             process.stdin.write(json.dumps(self._begins_with()).encode() + b"\n")
-            await asyncio.wait_for(process.stdin.drain(), self._start_s)
+            await within(self._start_s, process.stdin.drain())
         told: _Told = {}
         while REFUSED in told or not told:
-            line = await asyncio.wait_for(process.stdout.readline(), self._start_s)
+            line = await within(self._start_s, process.stdout.readline())
             if not line:
-                status = await asyncio.wait_for(process.wait(), self._start_s)
+                status = await within(self._start_s, process.wait())
                 raise WorkerFailed(number, status, told.get(REFUSED, "server_error"))
             told = json.loads(line) if line.strip() else told
         self._up.add(number)
@@ -216,9 +216,9 @@ class Supervisor:
         process = self._processes[number]
         assert process.stdout is not None
         try:
-            while await asyncio.wait_for(process.stdout.read(_READ_BYTES), self._silent_s):
+            while await within(self._silent_s, process.stdout.read(_READ_BYTES)):
                 pass
-            return await asyncio.wait_for(process.wait(), self._silent_s)
+            return await within(self._silent_s, process.wait())
         except OSError:  # of which a timeout is one
             _log.error("worker %d hangs, and is killed", number)
             return await self._kill(process)

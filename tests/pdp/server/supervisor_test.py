@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pdp.errors import PdpError
-from pdp.server.background import Background
+from pdp.server.background import Background, within
 from pdp.server.frames import Kind, frame
 from pdp.server.parts import make_parts
 from pdp.server.state import NoState
@@ -203,6 +203,23 @@ def test_work_that_fails_is_told_and_the_rest_goes_on(caplog: pytest.LogCaptureF
     assert "broken" in caplog.text
     assert "another" not in caplog.text
     assert "the rest" not in caplog.text
+
+
+def test_a_cancellation_is_not_forgotten_where_the_awaited_has_just_ended() -> None:
+    """A supervisor that was stopped while a process said that it listens went on for ever: `asyncio.wait_for` forgot it."""
+
+    async def run() -> None:
+        said: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(within(WAIT_S, said))
+        await asyncio.sleep(0)
+        said.set_result(None)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        with pytest.raises(TimeoutError):
+            await within(0, asyncio.sleep(WAIT_S))
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("name", ["pdp-trust", "another"])
