@@ -33,7 +33,7 @@ from pdp.record.encoder import Encoder
 from pdp.record.line import START, make_line, parse_line
 from pdp.record.reading import read_entry, touched
 from pdp.record.replay import DIFFERS, NOT_REPLAYABLE, OTHER_GENERATION, SAME, replay
-from pdp.record.token_shapes import HINTS, find_tokens, may_hold_token
+from pdp.record.token_shapes import _NAMES, HINTS, find_tokens, may_hold_token
 from pdp.record.values import Lost, show, tell, tell_fields, untell
 from tests.pdp.record.world import AGENT, MASKING, NOW, POLICY, REQUESTS, TASK, World, bundle
 
@@ -281,7 +281,7 @@ def made_long(parts: set[str], long: Any) -> pdp.Request:
         hostile_strings(),
         st.builds(
             lambda piece, times: piece * times,
-            st.sampled_from(["x", "😀", "key ", "bearer x ", "password=abcd "]),
+            st.sampled_from(["x", "😀", "jwt ", "bearer x ", "password=abcd "]),
             st.sampled_from([100, 600, 2048, 9000]),
         ),
     ),
@@ -328,7 +328,7 @@ def test_names_that_are_as_long_as_can_be_leave_room(piece: str) -> None:
 def test_the_largest_part_goes_first() -> None:
     """Review 6: what a caller adds takes away what it added, and not the evidence."""
     entry = WORLD.decided(REQUESTS[0])
-    request = pdp.Request("read", ("Doc", "d"), user=("User", "ada"), context={"a": ["key " * 400] * 50, "b": 1})
+    request = pdp.Request("read", ("Doc", "d"), user=("User", "ada"), context={"a": ["jwt " * 400] * 50, "b": 1})
     told = round_trip(encode(dataclasses.replace(entry, request=request), MASKING))
     assert told["request"]["context"]["$cut"] == "context"
     assert told["evidence"] == round_trip(encode(entry, MASKING))["evidence"]
@@ -472,6 +472,7 @@ def test_a_token_is_the_same_wherever_it_is_seen() -> None:
 @pytest.mark.parametrize("name", TOKENS)
 def test_what_is_a_token_is_hinted_at(name: str) -> None:
     assert may_hold_token(TOKENS[name][0])
+    assert may_hold_token(canonical({"a": TOKENS[name][0]}))
 
 
 @given(st.lists(st.one_of(st.sampled_from(HINTS), st.text(max_size=3)).map(lambda piece: piece[:-1] or piece), max_size=6))
@@ -479,6 +480,31 @@ def test_what_is_a_token_is_hinted_at(name: str) -> None:
 def test_the_quick_look_finds_just_the_hints(pieces: list[str]) -> None:
     text = "".join(pieces)
     assert may_hold_token(text) == any(hint in text.lower() for hint in HINTS)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([*HINTS, *[f"{n}{s}" for n in _NAMES for s in ("=", " = ", '":"', "%3D")], "://a@", "x" * 9]),
+            st.text(max_size=2),
+        ),
+        max_size=5,
+    )
+)
+@settings(max_examples=500)
+def test_where_a_token_is_found_there_is_a_hint(pieces: list[str]) -> None:
+    """Also in what JSON made of the text, which is looked at first."""
+    text = "".join(pieces)
+    if next(find_tokens(text), None) is not None:
+        assert may_hold_token(text)
+        assert may_hold_token(canonical(text))
+
+
+@pytest.mark.parametrize(
+    "text", ['["key"]', "ada@acme.example", "a global single", "spiffe://prod.acme/ns/x", "the key of ada"]
+)
+def test_ordinary_words_are_no_hints(text: str) -> None:
+    assert not may_hold_token(text)
 
 
 def test_what_was_looked_through_is_looked_through_once_and_no_token_is_kept() -> None:
@@ -491,11 +517,11 @@ def test_what_was_looked_through_is_looked_through_once_and_no_token_is_kept() -
 
     masking, token = Watched(MASKING.key), TOKENS["bearer"][0]
     for _ in range(3):
-        assert masking.scan(["the monkey of ada", {"the monkey of bob": "a@b.example"}]) == [
-            "the monkey of ada", {"the monkey of bob": "a@b.example"},
+        assert masking.scan(["the token of ada", {"the token of bob": "a basic thing"}]) == [
+            "the token of ada", {"the token of bob": "a basic thing"},
         ]  # fmt: skip
         assert masking.scan(token) == MASKING.scan(token) != token
-    assert looked_at == ["the monkey of ada", "a@b.example", token, token, token]
+    assert looked_at == ["the token of ada", "a basic thing", token, token, token]
 
 
 REPEATED = [
