@@ -118,7 +118,7 @@ def test_sets_that_are_too_large_are_so_for_both(random: Random) -> None:
 @law
 @given(randoms)
 def test_where_the_steps_of_the_plain_evaluator_end_it_denies(random: Random) -> None:
-    """P7 as far as the steps go, and L3 where they end: a denial in error, and never another answer."""
+    """P7 as far as the steps go, and L3 where they end: an allow only where it is one, and not for longer."""
     world = make_world(random)
     bundle = compile_world(world.text())
     for request, inputs, _ in questions(random, world, bundle):
@@ -129,7 +129,9 @@ def test_where_the_steps_of_the_plain_evaluator_end_it_denies(random: Random) ->
         for steps in random.sample(range(400), 5):
             result = bundle.settle(*pair, inputs, steps)
             if out_of_steps(result.errors):
-                assert (result.outcome.allowed, result.outcome.reason, result.held_until) == (False, "error", 0)
+                assert whole.outcome.allowed or not result.outcome.allowed
+                if result.outcome.allowed:
+                    assert result.until <= whole.until
             else:
                 assert result == whole
 
