@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -134,6 +135,28 @@ def test_where_the_steps_of_the_plain_evaluator_end_it_denies(random: Random) ->
                     assert result.until <= whole.until
             else:
                 assert result == whole
+
+
+@law
+@given(randoms)
+def test_compiled_code_raises_nothing_where_nothing_is_in_error(random: Random) -> None:
+    """Review: what is guarded is absent, and no error; then compiled code settles the request alone."""
+    world = make_world(random)
+    bundle = compile_world(world.text())
+    for request, inputs, _ in questions(random, world, bundle):
+        met: set[str] = set()
+        with pytest.MonkeyPatch.context() as patch:
+            plain = meaning.Unanswerable.__init__
+
+            def noting(error: meaning.Unanswerable, code: str, message: str, span: Any) -> None:
+                met.add(code)  # noqa: B023
+                plain(error, code, message, span)  # noqa: B023
+
+            patch.setattr(meaning.Unanswerable, "__init__", noting)
+            answer_of(bundle, request, inputs)
+        leaf = bundle.leaves[request.action, request.resource.type]
+        if met <= {"absent"} and None not in (inputs.resource, inputs.user, inputs.workload):
+            leaf.function(*leaf.arguments(inputs))
 
 
 @contextmanager
