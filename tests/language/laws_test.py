@@ -140,7 +140,7 @@ def test_where_the_steps_of_the_plain_evaluator_end_it_denies(random: Random) ->
 @law
 @given(randoms)
 def test_compiled_code_raises_nothing_where_nothing_is_in_error(random: Random) -> None:
-    """Review: what is guarded is absent, and no error; then compiled code settles the request alone, where no clock is read."""
+    """Review: what is guarded is absent, and no error; then compiled code settles it alone, where no clock is read."""
     world = make_world(random)
     bundle = compile_world(world.text())
     for request, inputs, _ in questions(random, world, bundle):
