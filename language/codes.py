@@ -541,7 +541,8 @@ _REASONS = _codes(
         "out_of_steps": (
             "something had no value, and finding out what follows took too long",
             "Then every rule that could apply is read to its end, and the steps for that are bounded (law L4). "
-            "On a server `limits.deadline` bounds them. Nothing is known where they end, so the check is denied.",
+            "On a server `limits.deadline` bounds them. What was not read where they end is an error: an allow that has "
+            "none still allows, but where a deny was not read the check is denied.",
             "Mend what has no value, which `pdp explain` shows; use fewer rules on one action and type, or smaller sets.",
         ),
         "task_ended": (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from language import typed as t
 from language.answers import OUT_OF_STEPS, Answer, ExplainedConjunct, ExplainedRule, Reading, RuleError
 from language.inputs import FOREVER, Inputs
-from language.meaning import FALSE, Evaluator, Steps, StepsEnded, Truth, Unanswerable, all_of, any_of, is_error
+from language.meaning import ERROR, FALSE, Evaluator, Steps, StepsEnded, Truth, Unanswerable, all_of, any_of, is_error
 from language.values import show_value
 
 
@@ -18,23 +18,24 @@ def evaluate(
     inputs: Inputs,
     rules: Iterable[t.Rule],
     *,
-    steps: int,
+    steps: Steps,
     explain: bool = False,
+    allowing: Callable[[], tuple[str, int] | None] = lambda: None,
 ) -> Answer:
-    """One decision by reading every one of the rules; order never matters because nothing here stops early.
+    """One decision by reading every one of the rules, denies first; nothing here stops early.
 
-    The one end before the last rule is that of the steps. Then nothing is known, so the answer is a denial in error.
+    The one end before the last rule is that of the steps. What was not read then may be anything, so it is an error. Where
+    that was an allow, `allowing` may know of another, and for how long it is true: an error takes none away (law L3).
     """
-    left = Steps(steps)
     considered: list[ExplainedRule] = []
     errors: list[RuleError] = []
     lives: dict[str, list[tuple[str, Truth]]] = {"allow": [], "deny": []}
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: rule.effect == "allow"):
         truth = FALSE
         instances = rule.instances.get((action, resource_type), ())
         try:
             for instance in instances:
-                evaluator = Evaluator(program.vocabulary, inputs, left)
+                evaluator = Evaluator(program.vocabulary, inputs, steps)
                 values = [evaluator.truth(c.expr) for c in instance.conjuncts]
                 value = all_of(values)
                 truth = any_of((truth, value))
@@ -43,15 +44,18 @@ def evaluate(
                 if explain:
                     considered.append(_explained(rule, instance, values, value, evaluator))
         except StepsEnded:
-            return _out_of_steps(rule, steps, _nearest_first(considered))
+            errors.append(
+                RuleError(rule.name, OUT_OF_STEPS, f"the rules together take more than {steps.most} steps", rule.span)
+            )
+            lives[rule.effect].append((rule.name, ERROR))
+            if rule.effect == "allow" and (known := allowing()) is not None:
+                lives["allow"] = [entry for entry in lives["allow"] if entry[0] != known[0]] + [
+                    (known[0], (known[1], known[1]))
+                ]
+            break
         if instances:
             lives[rule.effect].append((rule.name, truth))
     return _answer(lives, tuple(errors), _nearest_first(considered))
-
-
-def _out_of_steps(rule: t.Rule, steps: int, considered: tuple[ExplainedRule, ...]) -> Answer:
-    error = RuleError(rule.name, OUT_OF_STEPS, f"the rules together take more than {steps} steps", rule.span)
-    return Answer(False, "error", (rule.name,), rule.name, (error,), FOREVER, 0, None, considered)
 
 
 def _rule_error(rule: str, error: Unanswerable) -> RuleError:

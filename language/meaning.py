@@ -15,6 +15,7 @@ from language import typed as t
 from language.inputs import FOREVER, Inputs
 from language.source import Span
 from language.syntax.literals import INT_MAX, INT_MIN
+from language.texts import includes, search_steps
 from language.types import BOOL, EntityType, SetType, TaskType
 from language.values import show_value
 from language.vocabulary import ID, WORKLOAD, Vocabulary
@@ -24,6 +25,8 @@ Truth = tuple[int, int]
 TRUE: Truth = (FOREVER, FOREVER)
 FALSE: Truth = (-FOREVER, -FOREVER)
 ERROR: Truth = (-FOREVER, FOREVER)
+
+_STEPS_OF_AN_ERROR = 8  # to raise it, to say it in words and to tell it
 
 
 class Unanswerable(Exception):
@@ -41,10 +44,10 @@ class StepsEnded(Exception):
 class Steps:
     """How many steps are left, for all that shares them. The order of nothing changes how many are needed."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "most")
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, most: int) -> None:
+        self.most = self.left = most
 
     def take(self, steps: int) -> None:
         self.left -= steps
@@ -106,6 +109,7 @@ class Evaluator:
             value = self._truth(expr)
         except Unanswerable as error:
             self.error = before or error
+            self.steps.take(_STEPS_OF_AN_ERROR)
             return ERROR
         if not is_error(value):
             self.error = before  # what erred inside made no difference, so it is the cause of nothing
@@ -168,13 +172,21 @@ class Evaluator:
             except Unanswerable:
                 continue
             if not part.differs:
-                steps += size(elements) * self.work(part.each)
+                times = size(elements) if part.sought is None else search_steps(elements, self._sought(part.sought))
+                steps += times * self.work(part.each)
                 continue
             assert part.variable is not None
             for element in elements:
                 self.variables[part.variable.number] = element
                 steps += self.work(part.each)
         return steps
+
+    def _sought(self, text: t.TypedExpr) -> str | None:
+        try:
+            found: str = self.value(text)[0]
+        except Unanswerable:
+            return None
+        return found
 
     def _is_present(self, of: t.TypedExpr) -> bool:
         match of:
@@ -249,7 +261,7 @@ class Evaluator:
             case t.Compare(operator, left, right):
                 (a, first), (b, second) = self.value(left), self.value(right)
                 if isinstance(left.type, SetType):
-                    self._go_through(a)
+                    self._go_through(size(a))
                 return COMPARE[operator](a, b), min(first, second)
             case t.Below(item, entity, target, ancestors, same_type):
                 wanted, life = self.value(target)
@@ -259,7 +271,7 @@ class Evaluator:
                 return ancestors is not None and wanted in self._record(item, entity, expr.span)[ancestors], life
             case t.BelowAny(item, entity, targets, ancestors, same_type):
                 wanted, life = self.value(targets)
-                self._go_through(wanted)
+                self._go_through(size(wanted))
                 own = self.value(item)[0]
                 if same_type and own in wanted:
                     return True, life
@@ -273,11 +285,11 @@ class Evaluator:
                 return self.value(key)[0] in self.value(of)[0], FOREVER
             case t.SetCall(method, of, argument):
                 (s, first), (a, second) = self.value(of), self.value(argument) if argument else (None, FOREVER)
-                self._go_through(s)
+                self._go_through(size(s))
                 return SET_CALLS[method](s, a), min(first, second)
             case t.TextCall(method, of, argument):
                 text, part = self.value(of)[0], self.value(argument)[0]
-                self._go_through(text)
+                self._go_through(search_steps(text, part) if method == "includes" else size(part))
                 return _TEXT_CALLS[method](text, part), FOREVER
             case _:
                 low, high = self._truth(expr)
@@ -285,9 +297,9 @@ class Evaluator:
                     raise self.error or Unanswerable("error", "the condition is in error", expr.span)
                 return low > 0, min(abs(low), abs(high))
 
-    def _go_through(self, value: Any) -> None:
+    def _go_through(self, steps: int) -> None:
         """A set or a text that one operator goes through, in C: about thirty times as fast as steps."""
-        self.steps.take(size(value) >> 5)
+        self.steps.take(steps >> 5)
 
     def _root(self, root: t.Root) -> Any:
         inputs = self.inputs
@@ -353,5 +365,5 @@ SET_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
 _TEXT_CALLS: Mapping[str, Callable[[Any, Any], bool]] = {
     "starts_with": lambda s, a: s.startswith(a),
     "ends_with": lambda s, a: s.endswith(a),
-    "includes": lambda s, a: a in s,
+    "includes": includes,
 }

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from language import typed as t
 from language.syntax.literals import ELEMENTS_MAX, STRING_BYTES_MAX
+from language.texts import search_steps_max
 from language.types import SetType
 
 #: What one quantifier, with those inside it, may cost. Beyond it the quantifier is in error: `sets_too_large`.
-#: A step of compiled code takes 25 ns or less (`DECISIONS.md` has the times).
+#: A step of compiled code takes about 25 ns or less (`DECISIONS.md` has the times).
 QUANTIFIER_STEPS_MAX: Final = 100_000
 
 #: What the rules for one action and type may cost together at the worst: a policy set beyond it does not compile.
@@ -46,7 +47,7 @@ class Work:
 
     @property
     def worst(self) -> int:
-        return self.fixed + sum(size_max(part.of) * part.each.worst for part in self.parts)
+        return self.fixed + sum(part.times_max * part.each.worst for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,13 @@ class Part:
     of: t.TypedExpr  # a set, or a text
     each: Work
     variable: t.Variable | None = None  # stands for the element in `each`
+    sought: t.TypedExpr | None = None  # a text that is searched for in `of`
+
+    @property
+    def times_max(self) -> int:
+        if self.sought is not None:
+            return search_steps_max(_letters_max(self.of), _letters_max(self.sought))
+        return size_max(self.of)
 
     @property
     def differs(self) -> bool:
@@ -71,6 +79,10 @@ def size(value: Any) -> int:
     if value is None:
         return 0
     return len(value) >> _LETTERS_A_STEP if value.__class__ is str else len(value)
+
+
+def _letters_max(text: t.TypedExpr) -> int:
+    return len(text.value) if isinstance(text, t.Constant) else STRING_BYTES_MAX
 
 
 def size_max(of: t.TypedExpr) -> int:
@@ -93,12 +105,14 @@ def work_of(expr: t.TypedExpr) -> Work:
             own = Work(4, (Part(_smaller(left, right), Work(2)),))
         case t.BelowAny(_, _, targets):
             own = Work(4, (Part(targets, Work(2)),))
-        case t.TextCall("includes", of):
-            own = Work(4, (Part(of, Work(1)),))
+        case t.TextCall("includes", of, argument):
+            own = Work(8, (Part(of, Work(1), sought=argument),))
         case t.TextCall(_, _, argument) if argument is not None:
             own = Work(4, (Part(argument, Work(1)),))
         case t.Matches() | t.Within():
             own = Work(40)
+        case t.InNetwork():
+            own = Work(10)
         case t.Related() | t.PathAbove() | t.Arithmetic():
             own = Work(4)
         case _:

@@ -23,9 +23,9 @@ class Candidates:
         self._vocabulary = vocabulary
         self._tables: dict[tuple[int, tuple[int, ...]], dict[tuple[Any, ...], set[int]]] = {}
 
-    def find(self, inputs: Inputs, steps: int) -> set[int]:
+    def find(self, inputs: Inputs, steps: Steps) -> set[int]:
         """The places in the program of the rules that these inputs do not rule out, as far as the steps go."""
-        evaluator = Evaluator(self._vocabulary, inputs, Steps(steps))
+        evaluator = Evaluator(self._vocabulary, inputs, steps)
         found: set[int] = set()
         for number, family in enumerate(self._leaf.families):
             if isinstance(family.index, EqualityIndex):

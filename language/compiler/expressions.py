@@ -247,7 +247,7 @@ class ExpressionEmitter:
             case t.TextCall(word, of, argument):
                 text, part = self.value(of), self.value(argument)
                 if word == "includes":
-                    return compare(part, ast.In(), text)
+                    return call(name("includes"), text, part)
                 return method(text, "startswith" if word == "starts_with" else "endswith", part)
             case t.Related():
                 return compare(self._row_key(expr), ast.In(), self._rows(expr))
@@ -356,17 +356,41 @@ class ExpressionEmitter:
         return ast.ListComp(each, loop) if is_fallible(expr.body) else ast.GeneratorExp(each, loop)
 
     def _work(self, work: Work) -> ast.expr:
-        """How many steps it takes, for the sizes that the sets have."""
+        """How many steps it takes, for the sizes that the sets have. A set is read here without the guards around it, so
+        what is absent or has no record is read as None, and costs nothing."""
         found: ast.expr = number(work.fixed)
         for part in work.parts:
             each = self._work(part.each)
             if part.differs:
                 assert part.variable is not None
-                steps: ast.expr = call(name("sum"), ast.ListComp(each, [_loop(part.variable, self.value(part.of))]))
+                over = either(self._if_there(part.of), ast.Tuple([], ast.Load()))
+                steps: ast.expr = call(name("sum"), ast.ListComp(each, [_loop(part.variable, over)]))
             else:
-                steps = ast.BinOp(call(name("size"), self.value(part.of)), ast.Mult(), each)
+                of = self._if_there(part.of)
+                if part.sought is None:
+                    times = call(name("size"), of)
+                else:
+                    times = call(name("search_steps"), of, self._if_there(part.sought))
+                steps = ast.BinOp(times, ast.Mult(), each)
             found = ast.BinOp(found, ast.Add(), steps)
         return found
+
+    def _if_there(self, expr: t.TypedExpr) -> ast.expr:
+        """A value, or None where the plain evaluator finds that there is none."""
+        match expr:
+            case t.FieldOf(of, _, index):
+                return call(name("part"), self._if_there(of), number(index))
+            case t.AttributeOf(t.Root(word), _, _, index):
+                return call(name("part"), self.names.parameter(word), number(index))
+            case t.AttributeOf(of, entity, _, index):
+                record = method(self.names.table("records", entity), "get", self._if_there(of))
+                return call(name("part"), record, number(index))
+            case t.KeyOf(of, key):
+                return call(name("entry"), self._if_there(of), self._if_there(key))
+            case t.IdOf(of):
+                return self._if_there(of)
+            case _:
+                return self.value(expr)
 
     def _rows(self, expr: t.Related) -> ast.expr:
         return self.names.table("rows", expr.relation)

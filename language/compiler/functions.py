@@ -42,14 +42,16 @@ class LeafCode:
     globals: dict[str, Any]
 
 
-def emit_leaf(leaf: LeafPlan, function_name: str, listing: Listing) -> LeafCode:
-    return _LeafEmitter(leaf, listing).emit(function_name)
+def emit_leaf(leaf: LeafPlan, function_name: str, listing: Listing, *, passing: bool = False) -> LeafCode:
+    """`passing` makes a function that passes over a rule in error, where others raise."""
+    return _LeafEmitter(leaf, listing, passing).emit(function_name)
 
 
 class _LeafEmitter:
-    def __init__(self, leaf: LeafPlan, listing: Listing) -> None:
+    def __init__(self, leaf: LeafPlan, listing: Listing, passing: bool) -> None:
         self.leaf = leaf
         self.listing = listing
+        self.passing = passing
         self.names = Names()
 
     def emit(self, function_name: str) -> LeafCode:
@@ -72,7 +74,8 @@ class _LeafEmitter:
             body.append(ast.Return(self._verdict()))
         else:
             body.append(ast.Return(name("allow_rule") if careful else number(0)))
-        body = [*self._record_check(), *body]
+        if not self.passing:
+            body = [*self._record_check(), *body]
         parameters = tuple(p for p in PARAMETERS if p in self.names.parameters)
         parameters += tuple(sorted(p for p in self.names.parameters if ":" in p))
         function = _function(function_name, [p.replace(":", "_") for p in parameters], body)
@@ -88,6 +91,11 @@ class _LeafEmitter:
         test = missing[0] if len(missing) == 1 else ast.BoolOp(ast.Or(), missing)
         return [_if(test, [ast.Raise(call(name("MissingRecord")), None)])]
 
+    def _passed_over(self, body: _Body) -> _Body:
+        if not self.passing:
+            return body
+        return [ast.Try(body, [ast.ExceptHandler(name("Exception"), None, [ast.Pass()])], [], [])]
+
     # ---- families
 
     def _families(self, wanted: Any, *, keep: bool) -> _Body:
@@ -96,7 +104,7 @@ class _LeafEmitter:
         for family in self.leaf.families:
             if wanted(family):
                 if family.index is not None:
-                    body += self._indexed(family, keep=keep)
+                    body += self._passed_over(self._indexed(family, keep=keep))
                 else:
                     for row in family.rows:
                         body += self._row(family, row, keep=keep)
@@ -106,7 +114,7 @@ class _LeafEmitter:
         """A rule written out, its constants in place."""
         emitter = ExpressionEmitter(self.names, self.listing)
         span = row.exprs[0].span if row.exprs else None
-        body = self._hit(family, emitter, row.exprs, number(row.rule + 1), keep=keep)
+        body = self._passed_over(self._hit(family, emitter, row.exprs, number(row.rule + 1), keep=keep))
         return [self._place(s, span) for s in body]
 
     def _hit(
@@ -137,7 +145,7 @@ class _LeafEmitter:
         shared = [e for i, e in enumerate(family.shape) if i not in settled and not has_hole(e)]
         own = tuple(e for i, e in enumerate(family.shape) if i not in settled and has_hole(e))
         target = ast.Tuple([*[store(f"c{hole}") for hole in columns], store("rule")], ast.Store())
-        inner = self._hit(family, emitter, own, name("rule"), keep=keep)
+        inner = self._passed_over(self._hit(family, emitter, own, name("rule"), keep=keep))
         rows = self.names.constant(table)
         if isinstance(index, EqualityIndex):
             operands = [emitter.value(o) for o in index.operands]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from language.compiler.runtime import HELPERS
 from language.diagnostics import Diagnostic
 from language.explain import evaluate
 from language.inputs import FOREVER, Inputs
+from language.meaning import Steps
 from language.source import Source, Span
 from language.testing.cases import PolicyTest
 from language.vocabulary import Vocabulary
@@ -79,6 +80,10 @@ DEFAULT_DENY = Outcome(False, "default_deny", None, None, None)
 _ERROR = "error"
 
 
+def _knows_none() -> None:
+    """No allow is known beside those that were read."""
+
+
 class Bundle:
     """A compiled policy set."""
 
@@ -99,6 +104,7 @@ class Bundle:
         self.outcomes = (DEFAULT_DENY, *[_outcome(r) for r in program.rules])
         self._listing = listing
         self._candidates: dict[tuple[str, str], Candidates] = {}
+        self._passing: dict[tuple[str, str], tuple[Callable[[Inputs], tuple[Any, ...]], Decide]] = {}
         self._unbounded = tuple(Result(o, FOREVER, FOREVER, None, ()) for o in self.outcomes)
         self._by_rule = {r.name: o for r, o in zip(program.rules, self.outcomes[1:], strict=True)}
 
@@ -133,13 +139,13 @@ class Bundle:
         )
         return (f"tzdata {tzdata_version()}",) if windows else ()
 
-    def decide(self, action: str, resource_type: str, inputs: Inputs) -> Result:
-        """The decision for an action on a type of resource that the vocabulary knows."""
+    def decide(self, action: str, resource_type: str, inputs: Inputs, steps: int = CHECK_STEPS) -> Result:
+        """The decision for an action on a type of resource that the vocabulary knows. The steps are those of `settle`."""
         leaf = self.leaves[action, resource_type]
         try:
             found = leaf.function(*leaf.arguments(inputs))
         except Exception:  # noqa: BLE001  # law L3: whatever compiled code raises, the oracle settles
-            return self.settle(action, resource_type, inputs)
+            return self.settle(action, resource_type, inputs, steps)
         return self.result(leaf, found)
 
     def result(self, leaf: Leaf, found: Any) -> Result:
@@ -150,22 +156,43 @@ class Bundle:
         rule, until, held, bound = found
         return Result(self.outcomes[rule], until, held, self.outcomes[bound].rule, ())
 
-    def settle(self, action: str, resource_type: str, inputs: Inputs, steps: int = CHECK_STEPS) -> Result:
-        """The decision by the plain evaluator, in no more than so many steps."""
-        pair = (action, resource_type)
+    def settle(
+        self, action: str, resource_type: str, inputs: Inputs, steps: int = CHECK_STEPS, *, passing: bool = True
+    ) -> Result:
+        """The decision by the plain evaluator, in no more than so many steps. Where they end in the allows, compiled code
+        that passes over what is in error says which of them still holds, unless `passing` is False."""
+        pair, left = (action, resource_type), Steps(steps)
         if pair not in self._candidates:
             self._candidates[pair] = Candidates(self.plan.leaves[pair], self.vocabulary)
-        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs, steps))]
-        answer = evaluate(self.program, action, resource_type, inputs, rules, steps=steps)
+        rules = [self.program.rules[i] for i in sorted(self._candidates[pair].find(inputs, left))]
+        allowing = partial(self._allowing, pair, inputs) if passing else _knows_none
+        answer = evaluate(self.program, action, resource_type, inputs, rules, steps=left, allowing=allowing)
         return Result(self._outcome_of(answer), answer.until, answer.held_until, answer.bound, answer.errors)
 
     def settle_quickly(self, action: str, resource_type: str, inputs: Inputs, steps: int) -> Result | None:
         """The same where nothing may take long; None where it would."""
-        found = self.settle(action, resource_type, inputs, min(steps, QUICK_PLAIN_STEPS))
-        return None if steps > QUICK_PLAIN_STEPS and out_of_steps(found.errors) else found
+        if steps <= QUICK_PLAIN_STEPS:
+            return self.settle(action, resource_type, inputs, steps)
+        found = self.settle(action, resource_type, inputs, QUICK_PLAIN_STEPS, passing=False)
+        return None if out_of_steps(found.errors) else found
 
     def effort(self, action: str, resource_type: str) -> Effort:
         return Effort(self.plan.leaves[action, resource_type])
+
+    def _allowing(self, pair: tuple[str, str], inputs: Inputs) -> tuple[str, int] | None:
+        """The allow that compiled code finds when it passes over what is in error, and for how long it is true; a negative
+        life says how long there is none."""
+        leaf = self.leaves[pair]
+        if pair not in self._passing:
+            plan = self.plan.leaves[pair]
+            allows = replace(plan, families=tuple(f for f in plan.families if f.effect == "allow"))
+            code = emit_leaf(allows, f"allows_of_{_function_name(plan)}", self._listing, passing=True)
+            self._passing[pair] = picker(code.parameters), _compile(code, self._listing)[1]
+        arguments, function = self._passing[pair]
+        found = function(*arguments(inputs))
+        rule, until, _, bound = found if leaf.timed else (found, FOREVER, FOREVER, 0)
+        name = self.outcomes[rule or bound].rule
+        return None if name is None else (name, until if rule else -until)
 
     def explain(
         self, action: str, resource_type: str, inputs: Inputs, *, detail: bool = True, steps: int = CHECK_STEPS
@@ -173,7 +200,7 @@ class Bundle:
         """The same decision by the plain evaluator, with every rule that was considered. `steps` are those of a check; an
         explanation has more, and tells how far it came where they end."""
         rules, most = self.program.rules, steps * EXPLAIN_FACTOR
-        return evaluate(self.program, action, resource_type, inputs, rules, steps=most, explain=detail)
+        return evaluate(self.program, action, resource_type, inputs, rules, steps=Steps(most), explain=detail)
 
     def _outcome_of(self, answer: Answer) -> Outcome:
         if answer.rule is None:

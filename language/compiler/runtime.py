@@ -5,10 +5,12 @@ Whatever raises here, or in generated code, settles nothing: the plain evaluator
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from language.inputs import FOREVER
 from language.syntax.literals import INT_MAX, INT_MIN
+from language.texts import includes, search_steps
 from language.work import QUANTIFIER_STEPS_MAX, size
 
 
@@ -25,6 +27,16 @@ def afford(over: Any, steps: int) -> Any:
     if steps > QUANTIFIER_STEPS_MAX:
         raise TooCostly
     return over
+
+
+def part(record: tuple[Any, ...] | None, index: int) -> Any:
+    """A part of what may not be there, for counting."""
+    return record[index] if record else None
+
+
+def entry(of: Mapping[Any, Any] | None, key: Any) -> Any:
+    """The same, of a map."""
+    return None if of is None else of.get(key)
 
 
 def bounded(value: int) -> int:
@@ -60,11 +72,16 @@ def verdict(deny: int, deny_rule: int, allow: int, allow_rule: int) -> Verdict:
 HELPERS = {
     "afford": afford,
     "size": size,
+    "search_steps": search_steps,
+    "includes": includes,
+    "part": part,
+    "entry": entry,
     "sum": sum,
     "bounded": bounded,
     "same": same,
     "verdict": verdict,
     "MissingRecord": MissingRecord,
+    "Exception": Exception,
     "frozenset": frozenset,
     "any": any,
     "all": all,

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from language import FOREVER, Bundle, Inputs, Result, Vocabulary
+from language import CHECK_STEPS, FOREVER, Bundle, Inputs, Result, Vocabulary
+from language.answers import out_of_steps
 from pdp.model.decision import Decision
 from pdp.record.masking import Masking
 from pdp.record.request import tell_id
@@ -21,6 +22,9 @@ from pdp.record.values import Lost, tell, untell
 ROOTS = ("resource", "user", "workload")
 WORKLOAD = "workload"
 FIRST = 2  # where a record's ancestors begin; before it stand version and id
+
+#: A decision made again may take more than it did: how many steps were in force is not known, and whole answers agree.
+REPLAY_STEPS = CHECK_STEPS * 40
 
 Pair = tuple[str, str]
 
@@ -120,7 +124,9 @@ def look_ups(bundle: Bundle, pair: Pair, inputs: Inputs, decision: Decision) -> 
             records[read.part] = _Watched(inputs.records[read.part])
         elif read.root == "rows":
             rows[read.part] = _Watched(inputs.rows[read.part])
-    again = bundle.decide(*pair, _with_tables(inputs, records, rows))
+    if out_of_steps(decision.errors):  # it is not decided again, which would end as it did or take long
+        return LookUps([], [])
+    again = bundle.decide(*pair, _with_tables(inputs, records, rows), REPLAY_STEPS)
     until = again.until if inputs.task is None else min(again.until, inputs.task[2])
     if again.outcome is not decision.outcome or until != decision.valid_until_us or again.errors or decision.errors:
         if differences(bounded(told_result(again), inputs), told_decision(decision)):

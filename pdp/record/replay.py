@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from language import FOREVER, BadValue, Bundle, Inputs, Refusal, World, assemble
+from language.answers import OUT_OF_STEPS, out_of_steps
 from pdp.errors import PdpError
-from pdp.record.evidence import ROOTS, bounded, differences, told_result, untell_facts, untell_record
+from pdp.record.evidence import REPLAY_STEPS, ROOTS, bounded, differences, told_result, untell_facts, untell_record
 from pdp.record.request import request_data
 from pdp.record.values import Lost
 
@@ -22,6 +23,7 @@ LOST = {
     "before": "it was refused before policy was asked, by what was shown or what was in force at that moment",
     "no_evidence": "the values that the decision was made from were not recorded",
     "directory": "the refusal depends on the directory of that moment",
+    "steps": "it took more steps than it might, which says nothing about policy",
     "unreadable": "the entry is not of a form that this version reads",
 }
 #: Reasons of policy itself. All others come before it.
@@ -78,7 +80,10 @@ def _replay(entry: Mapping[str, Any], bundle: Bundle) -> Replayed:
     if "evidence" not in entry:
         return _refused(entry, bundle, "no refusal", data.task.kind if data.task else None)
     _put_facts(inputs, evidence)
-    found = differences(bounded(told_result(bundle.decide(*pair, inputs)), inputs), _then(entry))
+    again = bundle.decide(*pair, inputs, REPLAY_STEPS)
+    if out_of_steps(again.errors) or any(e["code"] == OUT_OF_STEPS for e in entry.get("errors", ())):
+        raise Lost("steps")
+    found = differences(bounded(told_result(again), inputs), _then(entry))
     return Replayed(DIFFERS, None, found) if found else Replayed(SAME)
 
 

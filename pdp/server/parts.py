@@ -40,7 +40,7 @@ NOT_RELOADED = "not reloaded; what was in force stays so: %s"
 
 DENIALS = timedelta(minutes=1)
 RECORD_CLOSE_S = 5.0  # for what waits to be written, and as long again for the disk to answer
-_US_A_STEP = 2  # of the plain evaluator; 0.7 to 1.1 where nothing else runs
+_US_A_STEP = 2  # of the plain evaluator, about: 0.7 to 1.1 where nothing else runs, up to 2.6 where each rule is in error
 
 #: (method, request, peer, deadline) -> answer
 Forward = Callable[[str, bytes, Peer, Deadline], bytes]
@@ -225,7 +225,7 @@ def make_parts(config: Config, worker: int = 0, origin: Origin | None = None) ->
 
 
 def _steps(config: Config) -> int:
-    """Of one check, which holds up all others: a twentieth of the deadline, by the most that a step takes."""
+    """Of one check, which holds up all others: a twentieth of the deadline, by about what a step takes."""
     return max(1, config.limits.deadline // (20 * _US_A_STEP))
 
 

@@ -373,8 +373,17 @@ class _Scope:
         parts += [
             f"e.{f.name} < {self.int(1)}" for f in spec.fields if f.type == "Int" and not f.optional and not spec.source
         ]
-        body = f" {r.choice(['and', 'or'])} ".join(r.sample(parts, min(2, len(parts))))
-        if r.random() < 0.5:
+        parts += [
+            f"(e has {f.name} and (any g in e.{f.name}.{h.name}: g == g))"
+            for f in spec.fields
+            if f.optional and f.type in self.maker.world.entities and not self.maker.world.entities[f.type].source
+            for h in self.maker.world.entities[f.type].fields
+            if h.type.startswith("Set<") and not h.optional and not spec.source
+        ]
+        deep = len(parts) > 2 and "has" in parts[-1]
+        chosen = [parts[0], parts[-1]] if deep else r.sample(parts, min(2, len(parts)))
+        body = f" {r.choice(['and', 'or'])} ".join(chosen)
+        if r.random() < 0.5 and not deep:  # quantifiers stand in no more than one other
             body = (
                 f"({r.choice(['any', 'all'])} f in {path}: e {r.choice(['==', '!='])} f {r.choice(['and', 'or'])} ({body}))"
             )

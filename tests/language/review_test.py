@@ -22,6 +22,7 @@ from language import (
     assemble,
     compile_policies,
 )
+from language.meaning import Steps
 from language.types import CIDR
 from language.values import conform
 from pdp.engine.cache import DecisionCache
@@ -206,7 +207,7 @@ def test_a_missing_record_does_not_make_every_rule_be_read() -> None:
     inputs = inputs_for(bundle, request(user=EntityData("User", "u7", {}, ())))
     result = bundle.decide("read", "T", inputs)
     assert [e.rule for e in result.errors] == ["r7"]
-    assert bundle._candidates["read", "T"].find(inputs, CHECK_STEPS) == {
+    assert bundle._candidates["read", "T"].find(inputs, Steps(CHECK_STEPS)) == {
         next(i for i, r in enumerate(bundle.program.rules) if r.name == "r7")
     }
 

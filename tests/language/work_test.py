@@ -23,6 +23,7 @@ from language import (
 )
 from language import typed as t
 from language.meaning import Evaluator, Steps
+from language.texts import includes, search_steps, search_steps_max
 from language.work import LEAF_STEPS_MAX, QUANTIFIER_STEPS_MAX, cost_of, outermost, work_of
 
 HEAD = """language 1
@@ -164,6 +165,41 @@ def test_whether_the_plain_evaluator_is_asked_depends_on_no_order(flipped: bool)
     assert bundle.settle("read", "Doc", inputs).outcome.reason == "allowed"
 
 
+def test_a_set_that_is_guarded_is_counted_without_an_error() -> None:
+    """Review: one group without a boss made compiled code raise, and the plain evaluator ran out of steps."""
+    head = HEAD.replace("entity Group {", "entity Group { boss: Group?,")
+    rule = '(any g in user.groups: g has boss and (any r in g.boss.roles: r == "admin{}"))'
+    bundle = compiled(*[allow(f"a{i}", rule.format(i)) for i in range(8)], allow("ok", "user.level == 1"), head=head)
+    inputs = inputs_of(bundle, 300, other=1)
+    leaf = bundle.leaves["read", "Doc"]
+    assert bundle.outcomes[leaf.function(*leaf.arguments(inputs))].rule == "ok"
+
+
+@pytest.mark.parametrize("more", ["", " and user.level > {}"])
+def test_rules_in_error_take_away_no_allow(more: str) -> None:
+    """Review: L3 where the steps end. A document without a record denied an admin whom a rule allows."""
+    rules = [allow(f"r{i}", f'resource.tag == "t{i}"' + more.format(i)) for i in range(3000)]
+    bundle = compiled(allow("zz", "user.level == 1"), *rules)
+    inputs = inputs_of(bundle, 1, doc=False)
+    result = bundle.settle("read", "Doc", inputs, 5000)
+    assert (result.outcome.allowed, result.outcome.rule) == (True, "zz")
+    assert "out_of_steps" in {e.code for e in result.errors}
+    deny = 'deny d { do read on Doc for User when resource.tag == "x" }'
+    bundle = compiled(allow("zz", "user.level == 1"), *rules, deny)
+    result = bundle.settle("read", "Doc", inputs_of(bundle, 1, doc=False), 5000)
+    assert (result.outcome.allowed, result.outcome.reason, result.outcome.rule) == (False, "error", "d")
+
+
+@pytest.mark.parametrize(("letters", "sought"), [(0, 0), (2499, 1250), (29_999, 99), (29_999, 28_500), (65_536, 63_500)])
+def test_a_search_costs_what_the_lengths_say(letters: int, sought: int) -> None:
+    """Review: Python's search is quadratic for some texts, and a caller chooses both."""
+    text, part = "a" * letters, "a" * (sought // 2) + "b" * min(1, sought) + "a" * (sought - sought // 2 - 1)
+    assert includes(text, part) == (part in text)
+    assert includes(text + part, part)
+    assert search_steps(text, part) <= search_steps_max(letters, sought) <= 33_000
+    assert search_steps(text, part) >= min(sought * max(letters - sought, 0) >> 6, letters >> 3)
+
+
 # ---- D7
 
 
@@ -258,6 +294,26 @@ def test_the_cost_is_no_less_than_what_is_done(condition: str, size: int, other:
     assert plain_steps(bundle, inputs) <= 3 * cost
     assert cost <= 10 + work_of(conjunct.expr).worst
     assert cost_of(conjunct.expr) <= QUANTIFIER_STEPS_MAX * 2
+
+
+@pytest.mark.parametrize("method", ["contains_all", "overlaps"])
+def test_what_one_operator_goes_through_costs_the_plain_evaluator_steps(method: str) -> None:
+    """Review: no test failed when what an operator goes through cost nothing."""
+    bundle = compiled(allow("a", f"context.xs.{method}(context.ys)"))
+    assert plain_steps(bundle, inputs_of(bundle, 960)) - plain_steps(bundle, inputs_of(bundle, 0)) == 960 >> 5
+
+
+def test_each_kind_of_node_has_its_cost() -> None:
+    """Review: patterns, windows, networks and texts cost what they were measured to take."""
+    source = (
+        'context.text.includes("k") and context.text.starts_with("k") and now within mon..fri 09:00..17:00 "Europe/Berlin"'
+    )
+    bundle = compiled(f"allow a {{ for User do read on Doc when {source} trusting context.text }}")
+    conjuncts = bundle.program.rules[0].instances["read", "Doc"][0].conjuncts
+    costs = {type(e).__name__ + getattr(e, "method", ""): cost_of(e) for c in conjuncts for e in t.walk(c.expr)}
+    assert costs["TextCallincludes"] > 8192
+    assert 4 < costs["TextCallstarts_with"] < 20
+    assert costs["Within"] == 40
 
 
 def test_every_node_has_a_cost() -> None:

@@ -62,10 +62,10 @@ def test_a_check_of_what_the_caller_chose_takes_no_more_than_its_steps() -> None
     assert reasons("7", 100) == ("default_deny", set())
     assert reasons("7", 1000) == ("error", {"sets_too_large"})
     assert reasons("gone", 1000) == ("error", {"sets_too_large", "unknown_entity"})
-    assert reasons("gone", 100) == ("error", {"out_of_steps"})
+    assert reasons("gone", 100) == ("error", {"out_of_steps", "unknown_entity"})
     assert reasons("gone", 20) == ("error", {"unknown_entity"})
     engine.limit_steps(100)
-    assert reasons("gone", 20) == ("error", {"out_of_steps"})
+    assert reasons("gone", 20) == ("error", {"out_of_steps", "unknown_entity"})
     engine.limit_steps(1_000_000)
     assert reasons("gone", 100) == ("error", {"unknown_entity"})
 
