@@ -40,6 +40,7 @@ nightly: $(STAMP) ## the laws over ten thousand generated cases each, the cache 
 	$(BIN)/python -m bench.soak --minutes 10
 	PDP_TEST_STEPS=1000000 $(BIN)/python -m pytest tests/pdp/engine/cache_law_test.py
 	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/laws_test.py tests/language/hostile_test.py tests/pdp/wire/mutation_test.py
+	PDP_TEST_CASES=10000 $(BIN)/python -m pytest tests/language/escape_law_test.py tests/language/silences_test.py
 	PDP_TEST_CASES=2000 $(BIN)/python -m pytest tests/pdp/grants tests/pdp/store
 
 bench: $(STAMP) ## speed, beside the peers, in one run

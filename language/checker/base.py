@@ -74,14 +74,13 @@ class CheckerBase(ABC):
     def _make(self, cls: type[N], span: Span, *parts: Any, claimed: frozenset[str] = frozenset()) -> N:
         """A node whose labels are its own and those of everything below it (law L9)."""
         self._nodes += 1
+        labels = []
         for part in parts:
-            if isinstance(part, t.Node):
-                if part.claimed:
-                    claimed |= part.claimed
-            elif isinstance(part, tuple):
-                for each in part:
-                    if isinstance(each, t.Node) and each.claimed:
-                        claimed |= each.claimed
+            for each in part if isinstance(part, tuple) else (part,):
+                if isinstance(each, t.Node) and each.claimed:
+                    labels.append(each.claimed)
+        if labels:
+            claimed = claimed.union(*labels)
         return cls(*parts, span=span, claimed=claimed)
 
     def _constant(self, value: Any, type_: Type, span: Span, shown: Type | None = None) -> t.Constant:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from language import typed as t
+from language.checker.narrow import Path
 from language.checker.report import Report
 from language.checker.withheld import EVIDENCE, Places, Withheld, Without, withheld
 
@@ -26,42 +27,46 @@ class Escape(NamedTuple):
 
 
 def escapes_of(rule: t.Rule) -> tuple[Escape, ...]:
-    """Every way to make a deny false by leaving something out; a matter of the rule alone."""
+    """Every way to make a deny false by leaving something out; a matter of the rule alone. A part of a request is told
+    once, and a whole piece of evidence for each action and type, since other rules differ there."""
     if rule.effect != "deny" or any(name == "escapable" for name, _ in rule.annotations):
         return ()
     known: dict[int, list[tuple[t.TypedExpr, Withheld]]] = {}  # conditions are shared by what a rule can meet
-    found: list[Escape] = []
+    found: dict[tuple[Pair | None, Withheld], Escape] = {}
     for pair, instances in rule.instances.items():
         for conjunct in (c for instance in instances for c in instance.conjuncts):
             if id(conjunct) not in known:
-                known[id(conjunct)] = _turning(conjunct.expr)
-            found += [Escape(pair, *each) for each in known[id(conjunct)]]
-    return tuple(found)
+                turning = _turning(conjunct.expr)
+                found |= {(None, by): Escape(pair, expr, by) for expr, by in turning if by.kind not in EVIDENCE}
+                known[id(conjunct)] = [(expr, by) for expr, by in turning if by.kind in EVIDENCE]
+            for expr, by in known[id(conjunct)]:
+                found.setdefault((pair, by), Escape(pair, expr, by))
+    return tuple(found.values())
 
 
 def _turning(expr: t.TypedExpr) -> list[tuple[t.TypedExpr, Withheld]]:
+    """What can be left out to turn a condition false, each with the first part that turns."""
     asked = dict.fromkeys(withheld(expr))
     places = Places(expr) if asked else None
-    return [(part, by) for by in asked for part in Without(by, places).turns(expr, False)]
+    turned = ((Without(by, places).turns(expr, False), by) for by in asked)
+    return [(min(parts, key=lambda e: e.span.start), by) for parts, by in turned if parts]
 
 
 def check_own_escapes(rule: t.Rule, escapes: Iterable[Escape], report: Report) -> None:
-    """The escapes in which no other rule has a part."""
-    said: list[Withheld] = []
+    """The escapes in which no other rule has a part. What is inside of a thing goes with it, and a set or map with what
+    was looked for in it."""
+    said: set[Path] = set()
+    above: set[Path] = set()
     for escape in sorted(escapes, key=lambda e: (e.by.kind == "elements", len(e.by.path), e.expr.span.start)):
-        if escape.by.kind not in EVIDENCE and not any(_is_same_cause(above, escape.by) for above in said):
-            said.append(escape.by)
-            _say(rule, escape, None, report)
+        place = escape.by.place
+        wholes = [place[:length] for length in range(1, len(place) + 1)]
+        if escape.by.kind in EVIDENCE or place in above or not said.isdisjoint(wholes):
+            continue
+        said.add(place)
+        above.update(wholes)
+        _say(rule, escape, None, report)
     if any(name == "escapable" and not (why or "").strip() for name, why in rule.annotations):
         report.say("escapable_without_reason", '`@escapable` says why: `@escapable("…")`', rule.span)
-
-
-def _is_same_cause(said: Withheld, by: Withheld) -> bool:
-    """What is inside of a thing goes with it, and a set or map with what was looked for in it."""
-    if "parents" in (said.kind, by.kind):
-        return said == by
-    shared = min(len(said.path), len(by.path))
-    return by.path[:shared] == said.path[:shared]
 
 
 def check_escapes(rules: Iterable[tuple[t.Rule, tuple[Escape, ...]]], report: Report) -> None:
@@ -88,13 +93,19 @@ class _Allows:
             for pair, instances in rule.instances.items():
                 self._rules.setdefault(pair, []).extend((rule.short_name, instance) for instance in instances)
         self._found: dict[tuple[Pair, Withheld], str | None] = {}
+        self._ended: dict[tuple[int, Withheld], bool] = {}  # by condition, since what a rule can meet shares them
 
     def without(self, pair: Pair, by: Withheld) -> str | None:
         if (pair, by) not in self._found:
-            worth = Without(by).worth
-            left = (name for name, i in self._rules.get(pair, ()) if all(worth(c.expr) is not False for c in i.conjuncts))
+            left = (name for name, i in self._rules.get(pair, ()) if not any(self._ends(c, by) for c in i.conjuncts))
             self._found[pair, by] = next(left, None)
         return self._found[pair, by]
+
+    def _ends(self, conjunct: t.Conjunct, by: Withheld) -> bool:
+        key = id(conjunct), by
+        if key not in self._ended:
+            self._ended[key] = Without(by).worth(conjunct.expr) is False
+        return self._ended[key]
 
 
 def _say(rule: t.Rule, escape: Escape, other: str | None, report: Report) -> None:

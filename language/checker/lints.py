@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from language import typed as t
 from language.checker.narrow import path_of
 from language.checker.report import Report
-from language.checker.withheld import Withheld, Without
+from language.checker.withheld import UNKNOWN, Places, Withheld, Without, is_claimed
 from language.source import Span
 from language.syntax import nodes as n
 from language.types import EntityType, EnumType, RecordType, SetType, Type
@@ -42,10 +42,10 @@ def lint_rule(rule: t.Rule, report: Report) -> None:
         message = f"`{rule.short_name}` takes a grant from whoever bears it"
         report.say("bearer_accepted", message, rule.span, hint)
     if rule.effect == "allow":
-        _lint_empty_sets(instances, report)
+        _lint_empty_sets(rule, instances, report)
 
 
-def _lint_empty_sets(instances: list[t.Instance], report: Report) -> None:
+def _lint_empty_sets(rule: t.Rule, instances: list[t.Instance], report: Report) -> None:
     """An allow narrows what may be asked for, and a set with nothing in it passes; many read such a set as everything."""
     seen: set[tuple[int, ...]] = set()
     said: set[str] = set()
@@ -54,15 +54,16 @@ def _lint_empty_sets(instances: list[t.Instance], report: Report) -> None:
         if marks in seen:
             continue
         seen.add(marks)
-        for empty in _sets_sent_empty([e for c in conjuncts for e in t.walk(c.expr)]):
-            without = Without(empty)
-            if empty.label in said or any(without.worth(c.expr) is False for c in conjuncts):
-                continue
-            for part in (part for c in conjuncts for part in without.turns(c.expr, True)):
-                if _is_for_all(part) and empty.label not in said:
-                    said.add(empty.label)
-                    hint = f"say `not {empty.label}.is_empty()` as well, or silence this with the reason"
-                    report.say("empty_set_passes", f"an empty `{empty.label}` passes here", part.span, hint)
+        whole = t.And(tuple(c.expr for c in conjuncts), span=rule.span)
+        sets = _sets_sent_empty(t.walk(whole))
+        places = Places(whole) if sets else None
+        for empty in (e for e in sets if e.label not in said):
+            without = Without(empty, places)
+            passing = [part for part in without.turns(whole, True) if _is_unsaid(part, without)]
+            if passing:
+                said.add(empty.label)
+                hint = f"say `not {empty.label}.is_empty()` as well, or silence this with the reason"
+                report.say("empty_set_passes", f"an empty `{empty.label}` passes here", passing[0].span, hint)
 
 
 def _sets_sent_empty(parts: list[t.TypedExpr]) -> list[Withheld]:
@@ -70,15 +71,18 @@ def _sets_sent_empty(parts: list[t.TypedExpr]) -> list[Withheld]:
     optional = {path_of(e.of) for e in parts if isinstance(e, t.IsPresent)}
     sets = [e for e in parts if isinstance(e, t.FieldOf | t.AttributeOf) and isinstance(e.type, SetType)]
     paths = {path: e for e in sets if (path := path_of(e)) is not None}
-    return [Withheld("elements", path) for path, e in paths.items() if e.claimed or path in optional]
+    return [Withheld("elements", path) for path, e in paths.items() if is_claimed(e) or path in optional]
 
 
-def _is_for_all(expr: t.TypedExpr) -> bool:
-    match expr:
-        case t.SetCall(method):
-            return method == "contains_all"
+def _is_unsaid(part: t.TypedExpr, without: Without) -> bool:
+    """Whether a part is settled by the empty set and does not itself say what an empty set means."""
+    match part:
+        case t.SetCall("is_empty"):
+            return False
+        case t.Compare(_, left, right) if any(isinstance(e, t.Constant) and e.value == frozenset() for e in (left, right)):
+            return False
         case _:
-            return isinstance(expr, t.Quantified)
+            return without.worth(part) is not UNKNOWN
 
 
 def _lint_twins(modules: tuple[n.Module, ...], report: Report) -> None:

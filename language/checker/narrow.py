@@ -42,6 +42,11 @@ def path_of(expr: t.TypedExpr) -> Path | None:
             return None
 
 
+def label_of(of: t.TypedExpr, name: str | None = None) -> str:
+    path = path_of(of) or ("?",)
+    return ".".join((*path, name) if name else path)
+
+
 def key_path(of: t.TypedExpr, key: t.TypedExpr) -> Path | None:
     """The path of a map's entry under a constant key, or under a variable that stays the same."""
     above = path_of(of)

@@ -8,8 +8,8 @@ from typing import cast
 
 from language import typed as t
 from language.checker.base import ROOTS, mismatch_hint
-from language.checker.narrow import Facts
-from language.checker.reading import Reading, label_of
+from language.checker.narrow import Facts, label_of
+from language.checker.reading import Reading
 from language.diagnostics import did_you_mean
 from language.spiffe import parse_pattern
 from language.syntax import nodes as n

@@ -7,7 +7,7 @@ from typing import assert_never, cast
 
 from language import typed as t
 from language.checker.base import EXPANDED_NODES_MAX, ROOTS, CheckerBase
-from language.checker.narrow import IS, Facts, key_path, path_of
+from language.checker.narrow import IS, Facts, key_path, label_of, path_of
 from language.diagnostics import did_you_mean
 from language.source import Span
 from language.spiffe import is_spiffe_id
@@ -266,8 +266,3 @@ class Reading(CheckerBase):
             hint = f"write `{of_node.span.text} has {key_node.span.text} and …`" if path else None
             self.report.say("unguarded_optional", "this entry may be absent here", node.span, hint)
         return self._make(t.KeyOf, node.span, of, key)
-
-
-def label_of(of: t.TypedExpr, name: str | None = None) -> str:
-    path = path_of(of) or ("?",)
-    return ".".join((*path, name) if name else path)

@@ -52,6 +52,9 @@ class _Silences:
         self._homes = homes
         self._starts = [comment.start for comment, _ in homes]
         self.all = silences
+        self._by_code: dict[str, _Covers] = {}
+        for code in {s.code for s in silences}:
+            self._by_code[code] = _Covers([s for s in silences if s.code == code])
 
     @staticmethod
     def of(module: n.Module, report: Report) -> _Silences | None:
@@ -76,7 +79,8 @@ class _Silences:
     def of_warning(self, warning: Diagnostic) -> list[_Silence]:
         assert warning.span is not None
         place = self._home(warning.span)
-        return [s for s in self.all if s.code == warning.code and s.home.start <= place.start and place.end <= s.home.end]
+        covers = self._by_code.get(warning.code)
+        return [] if covers is None else covers.around(place)
 
     def _home(self, span: Span) -> Span:
         """Where a finding is: in a comment, it is where that comment belongs."""
@@ -84,3 +88,30 @@ class _Silences:
         if at >= 0 and span.start < self._homes[at][0].end:
             return self._homes[at][1]
         return Span(span.source, span.start, span.start)
+
+
+class _Covers:
+    """Those of one code, found by a place that they are about. Homes stand in one another or apart."""
+
+    def __init__(self, silences: list[_Silence]) -> None:
+        by_home: dict[tuple[int, int], list[_Silence]] = {}
+        for each in silences:
+            by_home.setdefault((each.home.start, -each.home.end), []).append(each)
+        self._homes = [by_home[key] for key in sorted(by_home)]
+        self._starts = [home[0].home.start for home in self._homes]
+        self._outer: list[int] = []  # of each home, the home that it stands in
+        outer = -1
+        for number, start in enumerate(self._starts):
+            while outer >= 0 and self._homes[outer][0].home.end < start:
+                outer = self._outer[outer]
+            self._outer.append(outer)
+            outer = number
+
+    def around(self, place: Span) -> list[_Silence]:
+        found: list[_Silence] = []
+        at = bisect_right(self._starts, place.start) - 1
+        while at >= 0:
+            if place.end <= self._homes[at][0].home.end:
+                found += self._homes[at]
+            at = self._outer[at]
+        return found

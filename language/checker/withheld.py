@@ -8,11 +8,11 @@ is worth true, false, or `UNKNOWN`; the logic is Kleene's. Forms that are equal 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from language import typed as t
-from language.checker.narrow import Path, key_path, path_of
+from language.checker.narrow import Path, key_path, label_of, path_of
 from language.meaning import COMPARE, SET_CALLS
 from language.types import MapType, SetType
 from language.vocabulary import PROOF_FACT
@@ -36,35 +36,44 @@ class Withheld(NamedTuple):
         """As a policy writes it."""
         return ".".join(part for part in self.path if not part.startswith("["))
 
-    def covers(self, claim: str) -> bool:
-        """Whether a claim is about what is left out, or about a part of it, or it about a part of the claim."""
-        if self.kind in EVIDENCE:
-            return False
-        if self.kind == "parents":
-            return claim == self.label
-        return f"{claim}.".startswith(f"{self.label}.") or f"{self.label}.".startswith(f"{claim}.")
-
     @property
     def place(self) -> Path:
         """Where it can be met at all; see `Places`."""
-        if self.kind == "parents":
-            return (*self.path, "")
-        return (self.kind,) if self.kind in EVIDENCE else self.path[:2]
+        return (*self.path, "") if self.kind == "parents" else (self.kind,) if self.kind in EVIDENCE else self.path
 
 
 class Places:
     """What is asked for below each part of a condition, so that a part is looked into only for what is in it."""
 
     def __init__(self, expr: t.TypedExpr) -> None:
-        self._below: dict[int, frozenset[Path]] = {}
+        self._parts: dict[int, dict[Path, list[t.TypedExpr]]] = {}  # by node and place, the parts to look into
+        self._constants: dict[int, tuple[set[Any], int]] = {}
         self._put(expr)
 
     def __contains__(self, found: tuple[t.TypedExpr, Path]) -> bool:
-        return found[1] in self._below[id(found[0])]
+        return found[1] in self._parts[id(found[0])]
 
-    def _put(self, expr: t.TypedExpr) -> frozenset[Path]:
-        below = frozenset(_places_of(expr)).union(*[self._put(child) for child in t.children(expr)])
-        self._below[id(expr)] = below
+    def parts(self, expr: t.And | t.Or, place: Path) -> list[t.TypedExpr]:
+        """Those in which it can be met."""
+        return self._parts[id(expr)].get(place, [])
+
+    def others(self, expr: t.And | t.Or, place: Path) -> set[Any]:
+        """What the rest of the parts are worth, whatever is left out."""
+        constants, count = self._constants[id(expr)]
+        is_all = len(self.parts(expr, place)) + count == len(expr.items)
+        return constants if is_all else {*constants, UNKNOWN}
+
+    def _put(self, expr: t.TypedExpr) -> Iterable[Path]:
+        if id(expr) in self._parts:
+            return self._parts[id(expr)]
+        below: dict[Path, list[t.TypedExpr]] = {place: [] for place in _places_of(expr)}
+        self._parts[id(expr)] = below
+        for child in t.children(expr):
+            for place in self._put(child):
+                below.setdefault(place, []).append(child)
+        if isinstance(expr, t.And | t.Or):
+            values = [i.value for i in expr.items if isinstance(i, t.Constant)]
+            self._constants[id(expr)] = set(values), len(values)
         return below
 
 
@@ -80,6 +89,13 @@ class Without:
     def _is_elsewhere(self, expr: t.TypedExpr) -> bool:
         return self._places is not None and (expr, self._place) not in self._places
 
+    def _parts(self, expr: t.And | t.Or) -> Sequence[t.TypedExpr]:
+        return expr.items if self._places is None else self._places.parts(expr, self._place)
+
+    def _values(self, expr: t.And | t.Or) -> set[Any]:
+        others = set() if self._places is None else self._places.others(expr, self._place)
+        return others.union(map(self.worth, self._parts(expr)))
+
     # ---- what an expression is worth without it
 
     def worth(self, expr: t.TypedExpr) -> Any:
@@ -89,10 +105,10 @@ class Without:
         match expr:
             case t.Constant(value):
                 return value
-            case t.And(items):
-                return _settle(False, [self.worth(i) for i in items])
-            case t.Or(items):
-                return _settle(True, [self.worth(i) for i in items])
+            case t.And():
+                return _settle(False, self._values(expr))
+            case t.Or():
+                return _settle(True, self._values(expr))
             case t.Not(item):
                 value = self.worth(item)
                 return UNKNOWN if value is UNKNOWN else not value
@@ -142,8 +158,8 @@ class Without:
         if value is not UNKNOWN and value is not to:
             return []  # whatever becomes of a part, the whole does not turn
         match expr:
-            case t.And(items) | t.Or(items):
-                return [part for item in items for part in self.turns(item, to)]
+            case t.And() | t.Or():
+                return [part for item in self._parts(expr) for part in self.turns(item, to)]
             case t.Not(item):
                 return self.turns(item, not to)
             case t.Compare("==" | "!=" as operator, item, t.Constant(bool() as constant)) | t.Compare(
@@ -218,9 +234,8 @@ def _is_proof(expr: t.TypedExpr) -> bool:
     return isinstance(expr, t.Root) and expr.name == "proof"
 
 
-def _settle(settling: bool, values: Iterable[Any]) -> Any:
+def _settle(settling: bool, values: set[Any]) -> Any:
     """Strong Kleene logic: `and` is settled by one false, `or` by one true."""
-    values = list(values)
     if settling in values:
         return settling
     return UNKNOWN if UNKNOWN in values else not settling
@@ -243,10 +258,21 @@ def withheld(expr: t.TypedExpr, *, deep: bool = True) -> Iterator[Withheld]:
             case t.Below(t.Root(name), ancestors=int()) | t.BelowAny(t.Root(name), ancestors=int()):
                 if name in each.claimed:
                     yield Withheld("parents", (name,))
-            case t.FieldOf() | t.AttributeOf() if each.claimed and isinstance(each.type, SetType | MapType):
+            case t.FieldOf() | t.AttributeOf() if isinstance(each.type, SetType | MapType) and is_claimed(each):
                 path = path_of(each)
                 if path is not None:
                     yield Withheld("elements", path)
+
+
+def is_claimed(expr: t.TypedExpr) -> bool:
+    """Whether the caller says it. What stands behind a reference that he says is the directory's, and no claim."""
+    match expr:
+        case t.FieldOf(of):
+            return label_of(expr) in expr.claimed or is_claimed(of)
+        case t.AttributeOf():
+            return label_of(expr) in expr.claimed
+        case _:
+            return False
 
 
 def _places_of(expr: t.TypedExpr) -> Iterator[Path]:
@@ -255,8 +281,10 @@ def _places_of(expr: t.TypedExpr) -> Iterator[Path]:
         yield by.place
         if by.kind == "task":
             yield ("workload",)
-        elif by.kind == "optional" and by.path[0] in EVIDENCE:
-            yield by.path[:1]
+        elif by.kind == "optional":
+            yield from (by.path[:length] for length in range(1, len(by.path)))
+    if isinstance(expr, t.FieldOf | t.AttributeOf) and isinstance(expr.type, SetType | MapType):
+        yield path_of(expr) or ()
 
 
 def _presence(expr: t.IsPresent | t.HasKey) -> Path:

@@ -134,7 +134,8 @@ class _LeafEmitter:
         return [_if(better, [_assign(effect, name("life")), _assign(f"{effect}_rule", rule)])]
 
     def _indexed(self, family: Family, *, keep: bool) -> _Body:
-        """A loop over the rows that the index finds; what does not depend on the row is tested once, before it."""
+        """A loop over the rows that the index finds; what does not depend on the row is tested once, before it. A set has
+        no order, so of the rows under its elements the first rule in order of name is taken (law L2)."""
         index = family.index
         assert index is not None
         table, columns, rest = self._table(family, index)
@@ -145,18 +146,23 @@ class _LeafEmitter:
         shared = [e for i, e in enumerate(family.shape) if i not in settled and not has_hole(e)]
         own = tuple(e for i, e in enumerate(family.shape) if i not in settled and has_hole(e))
         target = ast.Tuple([*[store(f"c{hole}") for hole in columns], store("rule")], ast.Store())
-        inner = self._passed_over(self._hit(family, emitter, own, name("rule"), keep=keep))
         rows = self.names.constant(table)
         if isinstance(index, EqualityIndex):
             operands = [emitter.value(o) for o in index.operands]
             key = operands[0] if len(operands) == 1 else ast.Tuple(operands, ast.Load())
-            loop: ast.stmt = _for(target, method(rows, "get", key, ast.Tuple([], ast.Load())), inner)
+            inner = self._passed_over(self._hit(family, emitter, own, name("rule"), keep=keep))
+            body: _Body = [_for(target, method(rows, "get", key, ast.Tuple([], ast.Load())), inner)]
         else:
+            tests = [compare(name("rule"), ast.Lt(), name("first")), *[emitter.condition(e) for e in own]]
+            if family.fallible:
+                tests.append(tests.pop(0))  # what can err is evaluated, whatever was found before
+            inner = self._passed_over([_if(both(*tests), [_assign("first", name("rule"))])])
             found = _for(target, method(name("rows"), "get", name("key"), ast.Tuple([], ast.Load())), inner)
             loop = _for(store("key"), self._elements(emitter, index), [found])
-            inner = [_assign("rows", rows), loop]
+            hit = compare(name("first"), ast.Lt(), number(FOREVER))
+            ending = self._hit(family, emitter, (), name("first"), keep=keep)
+            body = [_assign("rows", rows), _assign("first", number(FOREVER)), loop, _if(hit, ending)]
         span = family.shape[0].span
-        body = inner if isinstance(index, MemberIndex) else [loop]
         if shared:
             body = [_if(both(*[emitter.condition(e) for e in shared]), body)]
         return [self._place(s, span) for s in [*body, *one_by_one]]

@@ -66,8 +66,11 @@ def _data_files(root: Path, folders: Iterable[tuple[Path, list[str]]]) -> Iterat
         if here.name == DATA_FOLDER:
             yield from _named(here, files, DATA_SUFFIXES)
         elif any(part.strip().casefold() == DATA_FOLDER for part in here.relative_to(root).parts):
+            why = f"data are read from the folder `{DATA_FOLDER}` itself, not from folders below it"
+            if DATA_FOLDER not in here.relative_to(root).parts:
+                why = f"the folder of data has the name `{DATA_FOLDER}`, in these very letters"
             for file in _named(here, files, DATA_SUFFIXES):
-                raise PdpError("invalid_file", f"`{file}` is not read: the folder of data has the name `{DATA_FOLDER}`")
+                raise PdpError("invalid_file", f"`{file}` is not read: {why}")
 
 
 def _named(here: Path, files: list[str], endings: tuple[str, ...]) -> Iterator[Path]:

@@ -176,6 +176,15 @@ NARROWING = [
     ('context has more and ["id"].contains_all(context.more)', True),
     ('not (context has more) or ["id"].contains_all(context.more)', True),
     ('["id"].contains_all(context.tags) or context.reason == "x"', True),
+    ('not (any t in context.tags: t == "id")', True),
+    ('not context.tags.overlaps(["id"])', True),
+    ('not context.tags.contains("id")', True),
+    ('not ("id" in context.tags)', True),
+    ('(all t in context.tags: t != "id")', True),
+    ('context.tags != ["id"]', True),
+    ('not context.tags.is_empty() and not context.tags.contains("id")', False),
+    ("context.tags == []", False),
+    ("not (context.tags != [])", False),
     ('not context.tags.is_empty() and ["id"].contains_all(context.tags)', False),
     ('context.tags.contains("id") and (all t in context.tags: t in ["id", "n"])', False),
     ("context.tags.is_empty()", False),
@@ -187,7 +196,7 @@ NARROWING = [
 
 @pytest.mark.parametrize(("condition", "passes"), NARROWING)
 def test_an_empty_set_that_passes_is_told(condition: str, passes: bool) -> None:
-    """Finding D14: `contains_all` and `all` hold for a set with nothing in it."""
+    """Finding D14: `contains_all` and `all` hold for a set with nothing in it, and so does every form that is equal."""
     claims = ", ".join(p for p in ("context.more", "context.reason", "context.tags") if p in condition or p[8:] in condition)
     text = f"allow a {{ for User do read on T when {condition} trusting {claims} }}"
     found = [d for d in Compiler().check([Source("p.policy", HEAD + text)])[1] if d.code != "unused_declaration"]
@@ -204,3 +213,27 @@ def test_an_optional_set_of_the_directory_that_passes_empty_is_told() -> None:
     text += 'allow b { for User do read on T when ["x"].contains_all(resource.b) }\n'
     found = Compiler().check([Source("p.policy", head + text)])[1]
     assert [(d.code, d.message) for d in found] == [("empty_set_passes", "an empty `resource.a` passes here")]
+
+
+BEHIND = """language 1
+entity Team { roles: Set<String> }
+entity User
+entity T
+action read on T { as_team: Team, of: { roles: Set<String> } }
+allow users { for User do read on T }
+"""
+
+
+@pytest.mark.parametrize("form", ['.contains("banned")', '.overlaps(["banned"])'])
+def test_a_set_behind_a_claimed_reference_is_not_left_out(form: str) -> None:
+    """Finding D6: the team is the caller's claim and its roles are the directory's, so he can only say another team."""
+    text = BEHIND + f"deny d {{ do read on T when context.as_team.roles{form} }}"
+    found = [d for d in Compiler().check([Source("p.policy", text)])[1] if d.is_error]
+    assert [d.code for d in found] == ["untrusted_claim"]
+    assert "`context.as_team` is only claimed" in found[0].message
+    trusting = text[:-1] + "trusting context.as_team }"
+    assert not [d for d in Compiler().check([Source("p.policy", trusting)])[1] if d.is_error]
+    found = [d for d in Compiler().check([Source("p.policy", text.replace("as_team.roles.", "of.roles."))])[1] if d.is_error]
+    assert [d.code for d in found] == ["escapable_deny"]
+    allow = BEHIND + f"allow a {{ for User do read on T when not context.as_team.roles{form} trusting context.as_team }}"
+    assert "empty_set_passes" not in [d.code for d in Compiler().check([Source("p.policy", allow)])[1]]

@@ -23,7 +23,7 @@ from tests.language.laws_test import answer_of, inputs_of, law, randoms
 
 HEAD = """language 1
 entity Team
-entity Folder in Folder
+entity Folder in Folder { names: Set<String>, alias: String? }
 entity User in Team { level: Int, email: String? }
 entity Guest in Folder, Team claimed { level: Int?, tags: Set<String> }
 entity Doc in Folder { secret: Bool, note: String? }
@@ -31,7 +31,7 @@ entity Draft in Folder claimed { words: Int, kind: String?, tags: Set<String>? }
 workload in Team { tier: String? }
 action read on Doc, Draft {
   reason: String, approved: String?, urgent: Bool, count: Int, cols: Set<String>, more: Set<String>?,
-  map: Map<String, String>, seen: String? from gate
+  map: Map<String, String>, seen: String? from gate, refs: Set<Folder>, must: Folder
 }
 task job {
   carries memo: String from holder, tenant: String?
@@ -107,6 +107,9 @@ class Maker:
             self.of_workload,
             self.of_task,
             self.of_proof,
+            self.of_many,
+            self.of_many,
+            self.of_many,
         ]
         return r.choice(owners)()
 
@@ -184,6 +187,30 @@ class Maker:
     def of_proof(self) -> Form:
         return "contains", ("set", "proof"), ("value", self.random.choice(FACTS))
 
+    def of_many(self) -> Form:
+        """Quantifiers, references, and comparisons of conditions."""
+        text, whole = self.text(), self.guarded(self.workload, "workload has id", ("atom", "workload.id in spiffe://t.d/a"))
+        options: list[Form] = [
+            ("atom", f"(all it in context.must.names: {text_of(whole)})"),
+            ("atom", f"(any it in context.must.names: {text_of(whole)})"),
+            ("atom", "(all it in context.must.names: workload has id)"),
+            ("atom", "(all it in context.cols: task is job)"),
+            ("atom", f"(any it in context.cols: it == {text} or context.urgent)"),
+            ("atom", f"(any it in [{text}]: context has approved and context.approved == it)"),
+            ("atom", f"(any it in context.refs: it == Folder {text})"),
+            ("atom", f"(any it in context.refs: not (it has alias) or it.alias == {text})"),
+            ("atom", f"(all it in context.refs: it has alias and it.alias == {text})"),
+            ("atom", f"context.must.names.contains({text})"),
+            ("atom", "(context has approved) == (context has more)"),
+            ("atom", f"(context.cols.contains({text})) == context.urgent"),
+            ("atom", "(user is User) == (workload has id)"),
+            ("atom", f"context.cols != [{text}]"),
+            ("atom", "proof.overlaps([session, request])"),
+            ("atom", "proof.contains_all([session, key])"),
+            ("atom", "proof == [key]"),
+        ]
+        return self.random.choice(options)
+
     def guarded(self, known: bool, guard: str, test: Form) -> Form:
         if known:
             return test
@@ -252,6 +279,7 @@ def make_request(r: Random, kind: str) -> Request:
 
     context = {"reason": r.choice(TEXTS), "urgent": some(0.5), "count": r.randint(0, 2), "cols": words(), "map": {}}
     context |= {n: r.choice(TEXTS) for n in ("approved", "seen") if some()} | ({"more": words()} if some() else {})
+    context |= {"refs": [["Folder", x] for x in words()], "must": ["Folder", r.choice(TEXTS)]}
     if some():
         context["map"] = {"k": r.choice(TEXTS)}
     resource = EntityData("Doc", r.choice(TEXTS), {}, ())
@@ -279,7 +307,9 @@ def make_request(r: Random, kind: str) -> Request:
 
 def make_directory(r: Random, bundle: Bundle) -> Directory:
     directory = Directory(bundle.vocabulary)
-    directory.upsert([EntityData("Folder", x, {}, ()) for x in TEXTS])
+    for x in TEXTS:
+        names = [name for name in TEXTS if r.random() < 0.5]
+        directory.upsert([EntityData("Folder", x, {"names": names} | ({"alias": x} if r.random() < 0.5 else {}), ())])
     for x in TEXTS:
         team, folder = (("Team", r.choice(TEXTS)),), (("Folder", r.choice(TEXTS)),)
         directory.upsert(
@@ -304,7 +334,7 @@ def without_each(request: Request) -> Iterator[tuple[str, Request]]:
         yield fact, request._replace(proof=left, task=request.task and replace(request.task, proof=left))
     for name in ("approved", "seen", "more"):
         yield f"context.{name}", request._replace(context={k: v for k, v in request.context.items() if k != name})
-    for name, nothing in (("cols", []), ("more", []), ("map", {})):
+    for name, nothing in (("cols", []), ("more", []), ("map", {}), ("refs", [])):
         if name in request.context:
             yield f"all of context.{name}", request._replace(context={**request.context, name: nothing})
     if request.task:
@@ -323,7 +353,7 @@ def without_each(request: Request) -> Iterator[tuple[str, Request]]:
 def said_otherwise(request: Request, r: Random) -> Iterator[tuple[str, Request]]:
     """The request with each claim said otherwise, and the path of the claim."""
     other = make_request(r, request.resource.type)
-    for name in ("reason", "approved", "urgent", "count", "cols", "more", "map"):
+    for name in ("reason", "approved", "urgent", "count", "cols", "more", "map", "refs", "must"):
         kept = {k: v for k, v in request.context.items() if k != name}
         told = {name: other.context[name]} if name in other.context else {}
         yield f"context.{name}", request._replace(context=kept | told)

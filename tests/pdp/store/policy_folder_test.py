@@ -83,7 +83,9 @@ def test_data_with_nearly_the_name_of_data_are_refused(tmp_path: Path, name: str
     path = folder(tmp_path)
     (path / name).parent.mkdir(exist_ok=True)
     (path / name).write_text("[]")
-    refused(path, "is not read: (its name must end in|the folder of data has the name)")
+    whys = {"data/more/d.json": "data are read from the folder `data` itself, not from folders below it"}
+    whys["Data/more.json"] = "the folder of data has the name `data`, in these very letters"
+    refused(path, f"is not read: {whys.get(name, '(its name must end in|the folder of data has the name)')}")
     if name.startswith("data/"):
         refused(path / "a.policy", "is not read")
 
