@@ -191,7 +191,7 @@ class CallQueue:
             self._end_untaken(now)
 
     def _end_untaken(self, now: int) -> None:
-        """Who does not take an answer has its call cancelled: until then grpcio holds every byte of it."""
+        """Cancels the calls whose answers nobody takes: until then grpcio holds every byte of them."""
         before = now - self.edge.around.limits.deadline * 1000 - int(_UNTAKEN_S * 1e9)
         with self._lock:
             untaken = [call for call in self._live if call.is_untaken_since(before)]
@@ -235,7 +235,7 @@ class Unary(Queued):
         self._timed: list[Unary] | None = None
 
     def begin(self) -> None:
-        """Who may not call is told so at once: for its message nobody waits."""
+        """A caller that may not call is told so at once: nobody waits for its message."""
         super().begin()
         met = self.queue.edge.meet(self, self._method)
         if isinstance(met, Ended):
