@@ -7,7 +7,7 @@ why.
 
 from __future__ import annotations
 
-from language.answers import Answer, ExplainedConjunct, ExplainedRule, RuleError
+from language.answers import OUT_OF_STEPS, Answer, ExplainedConjunct, ExplainedRule, RuleError, out_of_steps
 from language.asked import Asked, Refusal, RequestData, TaskData, conform_request, task_end
 from language.assemble import assemble, may_open, subject_holds
 from language.codes import CODES, Code, Severity
@@ -47,6 +47,7 @@ __all__ = [
     "ID_BYTES_MAX",
     "LATEST",
     "NO_SUBJECT",
+    "OUT_OF_STEPS",
     "TEST_SUFFIX",
     "WAYS",
     "Answer",
@@ -111,6 +112,7 @@ __all__ = [
     "format_source",
     "is_spiffe_id",
     "may_open",
+    "out_of_steps",
     "parse_duration",
     "parse_instant",
     "parse_pattern",

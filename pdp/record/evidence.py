@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from language import CHECK_STEPS, FOREVER, Bundle, Inputs, Result, Vocabulary
-from language.answers import out_of_steps
+from language import CHECK_STEPS, FOREVER, Bundle, Inputs, Result, Vocabulary, out_of_steps
 from pdp.model.decision import Decision
 from pdp.record.masking import Masking
 from pdp.record.request import tell_id

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from language import FOREVER, BadValue, Bundle, Inputs, Refusal, World, assemble
-from language.answers import OUT_OF_STEPS, out_of_steps
+from language import FOREVER, OUT_OF_STEPS, BadValue, Bundle, Inputs, Refusal, World, assemble, out_of_steps
 from pdp.errors import PdpError
 from pdp.record.evidence import REPLAY_STEPS, ROOTS, bounded, differences, told_result, untell_facts, untell_record
 from pdp.record.request import request_data
