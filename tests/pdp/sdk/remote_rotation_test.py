@@ -307,7 +307,9 @@ def no_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(threaded, "pdp-own"), (threaded, "workload-api"), (in_a_loop, "workload-api")], ids=str
+    ("kind", "name"),
+    [(threaded, "pdp-own"), (threaded, "workload-api"), (in_a_loop, "workload-api")],
+    ids=lambda of: of if isinstance(of, str) else of.__name__,
 )
 def test_who_follows_begins_again_and_says_why_it_could_not(
     address: str,
