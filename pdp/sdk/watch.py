@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -71,6 +73,12 @@ class Watch:
 
     def _watch(self, folders: Mapping[Path, tuple[int, int]], stop: threading.Event, on: threading.Event) -> None:
         """Until it is stopped, or other folders are to be watched."""
+        with ExitStack() as held:
+            for folder in folders:  # while it is held no other folder gets its number, so one made anew is another
+                held.callback(os.close, os.open(folder, os.O_PATH | os.O_CLOEXEC))
+            self._follow(folders, stop, on)
+
+    def _follow(self, folders: Mapping[Path, tuple[int, int]], stop: threading.Event, on: threading.Event) -> None:
         from watchfiles import watch
 
         began = False

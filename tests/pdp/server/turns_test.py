@@ -69,9 +69,9 @@ def settled_in() -> Iterator[list[tuple[str, int]]]:
     found: list[tuple[str, int]] = []
     settle = Bundle.settle
 
-    def told(self: Bundle, action: str, kind: str, inputs: Any, steps: int) -> Any:
+    def told(self: Bundle, action: str, kind: str, inputs: Any, steps: int, **more: Any) -> Any:
         found.append((threading.current_thread().name, steps))
-        return settle(self, action, kind, inputs, steps)
+        return settle(self, action, kind, inputs, steps, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Bundle, "settle", told)
