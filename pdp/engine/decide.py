@@ -246,7 +246,7 @@ def settle_quickly(snapshot: Snapshot, bound: Bound, now: int) -> Settled:
 
 
 def evaluate_quickly(snapshot: Snapshot, bound: Bound, now: int) -> Result:
-    """The same, or `TakesLong`."""
+    """As `evaluate` does; raises `TakesLong` where that would hold up the thread of all calls."""
     leaf, policy = bound.leaf, snapshot.policy
     if leaf.effort is not None and leaf.effort.is_long(bound.inputs, snapshot.world.vocabulary):
         raise TakesLong
